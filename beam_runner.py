@@ -1,0 +1,411 @@
+"""Gristmill's command line: options, engines, one stage after another, progress, exit codes.
+
+Results go to stdout, everything else to stderr.  Exit codes: 0 ok, 1 the work failed, 2 the call or the
+recipe is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+OK, FAILED, WRONG = 0, 1, 2
+_INPUT_HELP = "JSONL (.gz, .zst), Parquet, or a folder of either"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    given, beam_flags = _split_beam_flags(given)
+    options = parser.parse_args(given)
+    if not getattr(options, "handler", None):
+        parser.print_help(sys.stderr)
+        return WRONG
+    options.beam_flags = beam_flags
+    _quiet_libraries(options.verbose)
+    return _run(options.handler, options)
+
+
+def _split_beam_flags(given: list[str]) -> tuple[list[str], list[str]]:
+    """What stands after `--` goes to Beam untouched."""
+    if "--" not in given:
+        return given, []
+    at = given.index("--")
+    return given[:at], given[at + 1 :]
+
+
+def _run(handler: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    from pipelines.errors import UsageError
+    from pipelines.stages import StageError
+
+    try:
+        return handler(options)
+    except UsageError as error:
+        print(f"gristmill: {error}", file=sys.stderr)
+        return WRONG
+    except StageError as error:
+        print(f"gristmill: {error}", file=sys.stderr)
+        return FAILED
+    except FileNotFoundError as error:
+        print(f"gristmill: {error}", file=sys.stderr)
+        return WRONG
+    except BrokenPipeError:
+        # The reader of stdout went away (`gristmill inspect | head`); Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        print("gristmill: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return FAILED
+
+
+def _quiet_libraries(verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, stream=sys.stderr)
+    for noisy in ("apache_beam", "trafilatura", "htmldate", "courlan"):
+        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.CRITICAL)
+
+
+# -- arguments -------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gristmill",
+        description="Raw web pages and source code in; graded, deduplicated, licensed Parquet shards out.",
+        epilog="What stands after `--` is passed to Beam.",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what Beam and the libraries say")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+
+    def verb(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(handler=handler)
+        return added
+
+    def with_engine(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--workers", type=_positive, default=None, help="worker processes of the local engine")
+        added.add_argument("--force", action="store_true", help="run finished stages again")
+        return added
+
+    def with_recipe(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("recipe", help="recipe file (YAML)")
+        added.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            dest="overrides",
+            help="override one key of the recipe, e.g. study.seeds=5",
+        )
+        return added
+
+    def with_output(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--output", required=True, help="output folder")
+        return added
+
+    def with_json(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--json", action="store_true", help="print JSON")
+        return added
+
+    run = with_engine(with_recipe(verb("run", _run_recipe, "run a recipe from raw input to report.html")))
+    run.add_argument("--data-only", action="store_true", help="stop before the proxies are trained")
+    with_json(with_recipe(verb("plan", _plan, "show what a recipe would run, with sizes of its input")))
+
+    ingest = with_engine(with_output(verb("ingest", _ingest, "read raw files into document shards")))
+    ingest.add_argument("paths", nargs="+", help="files, globs or folders")
+    ingest.add_argument(
+        "--kind", required=True, choices=["html", "warc", "wet", "jsonl", "parquet", "code"], help="raw format"
+    )
+    ingest.add_argument("--source", default="input", help="name of the source (default: input)")
+    ingest.add_argument(
+        "--max-error-rate", type=float, default=1.0, help="fail above this share of rejected items (default: 1)"
+    )
+
+    annotate = with_engine(with_output(verb("annotate", _annotate, "compute annotation columns")))
+    annotate.add_argument("input", help=_INPUT_HELP)
+    annotate.add_argument("--annotator", action="append", required=True, help="name; may be given again")
+
+    dedup = with_engine(with_output(verb("dedup", _dedup, "find duplicates, with the evidence")))
+    dedup.add_argument("input", help=_INPUT_HELP)
+    dedup.add_argument("--method", default="minhash", choices=["exact", "minhash"])
+    dedup.add_argument("--threshold", type=float, default=0.8, help="least Jaccard similarity of a duplicate")
+    dedup.add_argument("--keep", default="longest", choices=["longest", "smallest_id"])
+
+    redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
+    redact.add_argument("input", help=_INPUT_HELP)
+    redact.add_argument("--policy", default="default", help="policy file (YAML) or `default`")
+
+    licences = with_json(verb("licenses", _licenses, "detect the licences of files"))
+    licences.add_argument("paths", nargs="+", help="files or folders")
+
+    curate = with_engine(with_output(verb("curate", _curate, "make one variant of a recipe from plain files")))
+    curate.add_argument("input", help=_INPUT_HELP)
+    curate.add_argument("--variant", required=True)
+    curate.add_argument("--recipe", required=True)
+
+    with_recipe(verb("ablate", _ablate, "train the proxies of a finished recipe and judge its variants"))
+    with_recipe(verb("report", _report, "write report.html, report.md and report.json again"))
+    inspect = with_json(verb("inspect", _inspect, "show a shard, or a document's way through the rules"))
+    inspect.add_argument("path", help="a Parquet shard, or an output folder together with --doc")
+    inspect.add_argument("--doc", help="doc_id whose waterfall in every variant is shown")
+    inspect.add_argument("--rows", type=_positive, default=5, help="rows of a shard (default: 5)")
+    check = with_json(verb("validate", _validate, "check the hashes and the books of an output folder"))
+    check.add_argument("output", help="output folder")
+    verb("recipe-schema", _recipe_schema, "print the JSON Schema of recipes")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+# -- verbs on recipes ------------------------------------------------------------------------------------
+
+
+def _load(options: argparse.Namespace, path: str | None = None) -> Any:
+    from pipelines.annotate import factories
+    from pipelines.recipe import load_recipe
+
+    return load_recipe(path or options.recipe, getattr(options, "overrides", ()), annotators=factories())
+
+
+def _driver(options: argparse.Namespace, recipe: Any, output: str | None = None) -> Any:
+    from pipelines.driver import Driver
+    from pipelines.engines import pipeline_options
+    from pipelines.storage import absolute
+
+    engine = recipe.engine
+    if getattr(options, "workers", None):
+        engine = engine.model_copy(update={"workers": options.workers})
+    return Driver(
+        recipe,
+        absolute(output or recipe.output),
+        pipeline_options(engine, extra=options.beam_flags),
+        force=getattr(options, "force", False),
+    )
+
+
+def _run_recipe(options: argparse.Namespace) -> int:
+    recipe = _load(options)
+    if recipe.study is not None and not options.data_only:
+        _require_proxy_extra()
+    driver = _driver(options, recipe)
+    driver.run()
+    if not driver.ran:
+        print("every data stage was done before", file=sys.stderr)
+    if options.data_only:
+        _print_books(driver.output)
+        return OK
+    return _judge_and_report(recipe, driver.output, force=options.force)
+
+
+def _require_proxy_extra() -> None:
+    from eval_models import require_torch
+
+    require_torch()
+
+
+def _judge_and_report(recipe: Any, output: str, force: bool = False) -> int:
+    from pipelines.study import report_on, train_proxies
+
+    if recipe.study is not None:
+        train_proxies(recipe, output, force=force)
+    print(report_on(recipe, output))
+    return OK
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from pipelines.errors import UsageError
+    from pipelines.storage import absolute
+
+    recipe = _load(options)
+    if recipe.study is None:
+        raise UsageError(f"{options.recipe}: there is no `study` block, so there is nothing to judge")
+    _require_proxy_extra()
+    return _judge_and_report(recipe, absolute(recipe.output))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pipelines.storage import absolute
+    from pipelines.study import report_on
+
+    recipe = _load(options)
+    print(report_on(recipe, absolute(recipe.output)))
+    return OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from pipelines.plan import plan_recipe
+
+    recipe = _load(options)
+    options.beam_flags = []
+    plan = plan_recipe(_driver(options, recipe))
+    print(json.dumps(plan.to_json(), indent=1) if options.json else plan.text())
+    return OK
+
+
+def _recipe_schema(options: argparse.Namespace) -> int:
+    from pipelines.recipe import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1))
+    return OK
+
+
+# -- verbs on plain files --------------------------------------------------------------------------------
+
+
+def _plain_recipe(
+    inputs: Sequence[str], output: str, *, kind: str | None = None, source: str = "input", **blocks: Any
+) -> Any:
+    """A recipe for a verb that is used alone on files."""
+    from pipelines.annotate import factories
+    from pipelines.recipe import recipe_of
+
+    described = {
+        "name": source,
+        "output": output,
+        "sources": _plain_sources(inputs, source) if kind is None else {source: {"kind": kind, "input": list(inputs)}},
+        "max_error_rate": 1.0,
+        **blocks,
+    }
+    return recipe_of(described, annotators=factories())
+
+
+def _plain_sources(inputs: Sequence[str], source: str) -> dict[str, Any]:
+    """A source for the JSONL and one for the Parquet files among the inputs and in the folders among them."""
+    from pipelines.errors import UsageError
+
+    suffixes = {"jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson"), "parquet": (".parquet",)}
+    found: dict[str, list[str]] = {"jsonl": [], "parquet": []}
+    for path in inputs:
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: no such file or folder")
+        inside = (
+            sorted(os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
+            if os.path.isdir(path)
+            else [path]
+        )
+        for file in inside:
+            for kind, endings in suffixes.items():
+                if file.endswith(endings):
+                    found[kind].append(file)
+    kinds = [kind for kind, files in found.items() if files]
+    if not kinds:
+        raise UsageError(f"{', '.join(inputs)}: no JSONL or Parquet file there; allowed: {_INPUT_HELP}")
+    return {
+        source if len(kinds) == 1 else f"{source}_{kind}": {"kind": kind, "input": found[kind]} for kind in kinds
+    }
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    recipe = _plain_recipe(
+        options.paths,
+        options.output,
+        kind=options.kind,
+        source=options.source,
+        max_error_rate=options.max_error_rate,
+    )
+    _driver(options, recipe).run()
+    _print_books(options.output)
+    return OK
+
+
+def _annotate(options: argparse.Namespace) -> int:
+    recipe = _plain_recipe([options.input], options.output, annotators=options.annotator)
+    _driver(options, recipe).run()
+    _print_books(options.output)
+    return OK
+
+
+def _dedup(options: argparse.Namespace) -> int:
+    block = {"method": options.method, "threshold": options.threshold, "keep": options.keep}
+    recipe = _plain_recipe([options.input], options.output, annotators=["minhash"], dedup=block)
+    _driver(options, recipe).run()
+    _print_books(options.output)
+    return OK
+
+
+def _redact(options: argparse.Namespace) -> int:
+    from pipelines.redact import redact_files
+
+    recipe = _plain_recipe([options.input], options.output, annotators=["pii"], pii={"policy": options.policy})
+    redact_files(_driver(options, recipe))
+    _print_books(options.output)
+    return OK
+
+
+def _curate(options: argparse.Namespace) -> int:
+    from pipelines.errors import UsageError
+    from pipelines.recipe import recipe_of
+
+    asked = _load(options, options.recipe)
+    if options.variant not in asked.variants:
+        raise UsageError(
+            f"{options.recipe}: no variant {options.variant!r}; it has {', '.join(sorted(asked.variants))}"
+        )
+    from pipelines.annotate import factories
+
+    recipe = recipe_of(
+        asked.for_plain_files(options.variant, options.output, _plain_sources([options.input], "input")),
+        annotators=factories(),
+    )
+    _driver(options, recipe).run()
+    _print_books(options.output)
+    return OK
+
+
+def _licenses(options: argparse.Namespace) -> int:
+    from pipelines.license_files import scan_files
+
+    for found in scan_files(options.paths):
+        if options.json:
+            print(json.dumps(found, ensure_ascii=False))
+        else:
+            print(f"{found['path']}\t{found['expression'] or '-'}\t{found['class']}\t{found['confidence']:.2f}")
+    return OK
+
+
+# -- reading verbs ---------------------------------------------------------------------------------------
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from pipelines.validate import validate
+
+    result = validate(options.output)
+    if options.json:
+        print(json.dumps(result.to_json(), indent=1))
+    else:
+        for problem in result.problems:
+            print(problem)
+        if not result.problems:
+            print(
+                f"hashes and books hold: {result.stages} stages, {result.shards} shards, "
+                f"{result.bytes:,} bytes, manifest {result.manifest_sha256}"
+            )
+    return FAILED if result.problems else OK
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from pipelines.inspect import document_story, shard_sample
+
+    found = document_story(options.path, options.doc) if options.doc else shard_sample(options.path, options.rows)
+    print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if options.json else found.text())
+    return OK
+
+
+def _print_books(output: str) -> None:
+    from pipelines.validate import books_table
+
+    for stage, books in books_table(output):
+        print(f"{stage}: {books}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,356 @@
+"""Curate: a variant of the corpus is a query over columns; its shards, its held-out set and its waterfall.
+
+One pass over the document shards serves every variant that is to be made.  Whatever the variant, held-out
+documents are the same, personal data is redacted by the recipe's policy, and text changes in no other way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import storage
+from pipelines.annotate import annotation_shard
+from pipelines.documents import DOCUMENT_SCHEMA
+from pipelines.ingest import document_shard
+from pipelines.manifest import Books
+from pipelines.rules import Annotations, Decision, Rule, decide
+from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
+from pipelines.split import HELD_OUT, SPLIT, TRAIN
+
+CORPORA = "corpora"
+WATERFALL = "waterfall.parquet"
+PII = "pii@1"
+LICENSE = "license@1"
+PII_RULE = "pii_policy"
+# Annotation columns that become document columns of a corpus.
+_FILLED = {
+    "language": ("language@1", "language"),
+    "programming_language": ("code_stats@1", "programming_language"),
+}
+PII_TYPE = pa.list_(
+    pa.struct(
+        [
+            ("start", pa.int32()),
+            ("end", pa.int32()),
+            ("kind", pa.string()),
+            ("confidence", pa.float32()),
+            ("action", pa.string()),
+        ]
+    )
+)
+CORPUS_SCHEMA = pa.schema(
+    [
+        *DOCUMENT_SCHEMA,
+        pa.field("cluster", pa.string(), metadata={"description": "what is held out and resampled as a whole"}),
+        pa.field("license", pa.string(), metadata={"description": "SPDX expression, null where none was found"}),
+        pa.field("pii", PII_TYPE, metadata={"description": "spans in code points of the text before redaction"}),
+    ]
+)
+WATERFALL_SCHEMA = pa.schema(
+    [
+        DOCUMENT_SCHEMA.field("doc_id"),
+        pa.field("verdict", pa.string(), nullable=False, metadata={"description": "train, held_out or dropped"}),
+        pa.field("rule", pa.string(), metadata={"description": "the first rule that the document failed"}),
+        pa.field("value", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("similarity", pa.float64(), metadata={"description": "Jaccard with duplicate_of"}),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    name: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def needs(self) -> set[str]:
+        return {annotation for rule in self.rules for annotation in rule.needs}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CurateUnit:
+    """Document shards that become one train and one held-out shard of every variant."""
+
+    index: int
+    of: int
+    shards: tuple[int, ...]
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"index": self.index, "of": self.of, "shards": list(self.shards)}).encode()
+
+
+def group_shards(shard_bytes: Sequence[int], target_bytes: int) -> list[CurateUnit]:
+    """Consecutive document shards, as many as fit into `target_bytes` of compressed documents together."""
+    groups: list[list[int]] = []
+    filled = 0
+    for index, size in enumerate(shard_bytes):
+        if not groups or filled + size > target_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(index)
+        filled += size
+    return [CurateUnit(i, len(groups), tuple(group)) for i, group in enumerate(groups)]
+
+
+def corpus_directory(variant: str) -> str:
+    return storage.join(CORPORA, variant)
+
+
+def data_shard(output: str, variant: str, split: str, unit: CurateUnit) -> str:
+    name = f"{split}-{unit.index:05d}-of-{unit.of:05d}.parquet"
+    return storage.join(output, corpus_directory(variant), "data", name)
+
+
+def _waterfall_part(output: str, variant: str, index: int) -> str:
+    return storage.join(output, corpus_directory(variant), "waterfall.parts", f"part-{index:05d}.parquet")
+
+
+def _strings(values: Iterable[str | None]) -> pa.Array:
+    return pa.array(list(values), pa.string())
+
+
+@dataclasses.dataclass
+class _VariantTally:
+    """Counts of one variant over one unit: documents and UTF-8 bytes of text."""
+
+    steps: list[str]
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_step: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    by_source: dict[str, dict[str, list[int]]] = dataclasses.field(default_factory=dict)
+    read: int = 0
+    kept: int = 0
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "books": Books(self.read, self.kept, dict(self.dropped)).to_json(),
+            "by_step": {step: self.by_step.get(step, [0, 0]) for step in self.steps},
+            "by_source": self.by_source,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class CurateUnits:
+    """Worker of the curate stages: one group of document shards in; two data shards a variant out.
+
+    policy: a `pii.Policy`, or None where the recipe has no PII policy; then no text is redacted.
+    Memory: one batch of documents, one row group a variant and split.
+    """
+
+    output: str
+    variants: tuple[Variant, ...]
+    annotations: tuple[str, ...]
+    policy: Any = None
+
+    def run(self, unit: bytes) -> Iterator[dict[str, Any]]:
+        described = json.loads(unit)
+        task = CurateUnit(described["index"], described["of"], tuple(described["shards"]))
+        tallies = {v.name: _VariantTally([*_FIXED_STEPS, *(r.name for r in v.rules)]) for v in self.variants}
+        with contextlib.ExitStack() as stack:
+            writers = {
+                (v.name, split): stack.enter_context(
+                    ShardWriter(
+                        data_shard(self.output, v.name, split, task),
+                        CORPUS_SCHEMA,
+                        content_defined_chunking=True,
+                    )
+                )
+                for v in self.variants
+                for split in (TRAIN, HELD_OUT)
+            }
+            falls = {
+                v.name: stack.enter_context(
+                    ShardWriter(_waterfall_part(self.output, v.name, task.index), WATERFALL_SCHEMA)
+                )
+                for v in self.variants
+            }
+            for index in task.shards:
+                for batch, known in self._read(index):
+                    self._curate(batch, known, writers, falls, tallies)
+        for variant in self.variants:
+            train = writers[variant.name, TRAIN].written
+            held_out = writers[variant.name, HELD_OUT].written
+            yield {**train.record(self.output), "variant": variant.name, **tallies[variant.name].record()}
+            yield {**held_out.record(self.output), "variant": variant.name}
+
+    def _read(self, index: int) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.RecordBatch]]]:
+        paths = {name: annotation_shard(self.output, name, index) for name in (SPLIT, *self.annotations)}
+        return read_aligned(document_shard(self.output, index), paths)
+
+    def _curate(
+        self,
+        batch: pa.RecordBatch,
+        known: Annotations,
+        writers: Mapping[tuple[str, str], ShardWriter],
+        falls: Mapping[str, ShardWriter],
+        tallies: Mapping[str, _VariantTally],
+    ) -> None:
+        split = np.array(known[SPLIT].column("split").to_pylist(), dtype=object)
+        text_bytes = pc.binary_length(batch.column("text")).to_numpy(zero_copy_only=False)
+        corpus, allowed = self._corpus_rows(batch, known)
+        train, held_out = (split == TRAIN) & allowed, (split == HELD_OUT) & allowed
+        for variant in self.variants:
+            decision = decide(variant.rules, batch, known, train)
+            verdict = np.where(decision.passed, TRAIN, np.where(held_out, HELD_OUT, "dropped"))
+            _name_fixed_steps(decision, split, allowed)
+            writers[variant.name, TRAIN].write(corpus.filter(pa.array(decision.passed)))
+            writers[variant.name, HELD_OUT].write(corpus.filter(pa.array(held_out)))
+            falls[variant.name].write(_waterfall(batch, known, verdict, decision))
+            _count(tallies[variant.name], variant, batch, split, allowed, decision, held_out, text_bytes)
+
+    def _corpus_rows(
+        self, batch: pa.RecordBatch, known: Annotations
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+        """The rows as they stand in a corpus (redacted, filled), and which of them the PII policy lets stand."""
+        columns = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
+        for target, (annotator, column) in _FILLED.items():
+            if annotator in known:
+                columns[target] = pc.coalesce(columns[target], known[annotator].column(column))
+        columns["cluster"] = known[SPLIT].column("group")
+        has_license = LICENSE in known
+        columns["license"] = known[LICENSE].column("expression") if has_license else _strings([None] * batch.num_rows)
+        allowed = np.ones(batch.num_rows, bool)
+        columns["pii"] = pa.nulls(batch.num_rows, PII_TYPE)
+        if self.policy is not None:
+            import pii
+
+            redacted, applied, stands = pii.redact_batch(columns["text"], known[PII].column("spans"), self.policy)
+            columns["text"], columns["pii"] = redacted, applied.cast(PII_TYPE)
+            allowed = np.asarray(stands, dtype=bool)
+        arrays = [columns[field.name].cast(field.type) for field in CORPUS_SCHEMA]
+        return pa.RecordBatch.from_arrays(arrays, schema=CORPUS_SCHEMA), allowed
+
+
+# Steps before a variant's own rules, the same for every variant, in the order in which they are applied.
+_FIXED_STEPS = (PII_RULE, "held_out_twin", "held_out_duplicate", HELD_OUT)
+
+
+def _name_fixed_steps(decision: Decision, split: npt.NDArray[Any], allowed: npt.NDArray[np.bool_]) -> None:
+    for row in np.flatnonzero((split != TRAIN) | ~allowed):
+        decision.rule[row] = PII_RULE if not allowed[row] else None if split[row] == HELD_OUT else split[row]
+
+
+def _waterfall(
+    batch: pa.RecordBatch, known: Annotations, verdict: npt.NDArray[Any], decision: Decision
+) -> pa.RecordBatch:
+    rows = batch.num_rows
+    found = known.get("dedup")
+    return pa.RecordBatch.from_arrays(
+        [
+            batch.column("doc_id"),
+            _strings(verdict.tolist()),
+            _strings(decision.rule),
+            pa.array(decision.value, pa.float64()),
+            pa.array(decision.threshold, pa.float64()),
+            found.column("duplicate_of") if found is not None else pa.nulls(rows, pa.string()),
+            found.column("similarity") if found is not None else pa.nulls(rows, pa.float64()),
+        ],
+        schema=WATERFALL_SCHEMA,
+    )
+
+
+def _count(
+    tally: _VariantTally,
+    variant: Variant,
+    batch: pa.RecordBatch,
+    split: npt.NDArray[Any],
+    allowed: npt.NDArray[np.bool_],
+    decision: Decision,
+    held_out: npt.NDArray[np.bool_],
+    text_bytes: npt.NDArray[np.int64],
+) -> None:
+    tally.read += batch.num_rows
+    tally.kept += int(decision.passed.sum() + held_out.sum())
+    steps = [(PII_RULE, ~allowed)]
+    steps += [(name, allowed & (split == name)) for name in _FIXED_STEPS[1:]]
+    steps += [(rule.name, dropped) for rule, dropped in zip(variant.rules, decision.by_step, strict=True)]
+    for name, rows in steps:
+        count = tally.by_step.setdefault(name, [0, 0])
+        count[0] += int(rows.sum())
+        count[1] += int(text_bytes[rows].sum())
+    for name, rows in steps:
+        if name != HELD_OUT and rows.any():
+            for row in np.flatnonzero(rows):
+                tally.dropped[decision.rule[row] or name] += 1
+    sources = np.array(batch.column("source").to_pylist(), dtype=object)
+    eligible = allowed & (split == TRAIN)
+    for source in sorted(set(sources)):
+        mine = sources == source
+        counts = tally.by_source.setdefault(source, {})
+        for name, rows in (("eligible", eligible), (TRAIN, decision.passed), (HELD_OUT, held_out)):
+            count = counts.setdefault(name, [0, 0])
+            count[0] += int((mine & rows).sum())
+            count[1] += int(text_bytes[mine & rows].sum())
+
+
+def _pair(count: Sequence[int]) -> dict[str, int]:
+    return {"documents": int(count[0]), "text_bytes": int(count[1])}
+
+
+def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Documents and text bytes of the variant: in, dropped by each step in order, kept by source."""
+    steps = {name: [0, 0] for name in [*_FIXED_STEPS, *(rule.name for rule in variant.rules)]}
+    sources: dict[str, dict[str, list[int]]] = {}
+    for record in records:
+        for name, count in record.get("by_step", {}).items():
+            steps[name] = [steps[name][0] + count[0], steps[name][1] + count[1]]
+        for source, counts in record.get("by_source", {}).items():
+            for name, count in counts.items():
+                total = sources.setdefault(source, {}).setdefault(name, [0, 0])
+                total[0] += count[0]
+                total[1] += count[1]
+    total = {
+        name: [sum(counts[name][i] for counts in sources.values()) for i in (0, 1)]
+        for name in ("eligible", TRAIN, HELD_OUT)
+    }
+    return {
+        "train": _pair(total[TRAIN]),
+        "held_out": _pair(total[HELD_OUT]),
+        "eligible": _pair(total["eligible"]),
+        "waterfall": [
+            {"rule": name, "dropped": steps[name][0], "text_bytes": steps[name][1]}
+            for name in steps
+            if name != HELD_OUT
+        ],
+        "by_source": {
+            source: {**_pair(counts[TRAIN]), **{name: _pair(counts[name]) for name in ("eligible", HELD_OUT)}}
+            for source, counts in sorted(sources.items())
+        },
+    }
+
+
+def keep_rates(summary: Mapping[str, Any]) -> dict[str, float]:
+    """source -> share of the eligible documents that a variant kept; what a `random_like` variant keeps."""
+    return {
+        source: counts["documents"] / counts["eligible"]["documents"]
+        for source, counts in summary["by_source"].items()
+        if counts["eligible"]["documents"]
+    }
+
+
+def untouched_rules(variant: Variant, summary: Mapping[str, Any]) -> list[str]:
+    """Rules of the variant that dropped nothing although documents reached them."""
+    dropped = {step["rule"]: step["dropped"] for step in summary["waterfall"]}
+    return [rule.name for rule in variant.rules if dropped[rule.name] == 0]
+
+
+def merge_waterfall(output: str, variant: str, units: Sequence[CurateUnit]) -> Shard:
+    """Joins the parts of the waterfall, in order, into one file; holds one row group."""
+    path = storage.join(output, corpus_directory(variant), WATERFALL)
+    with ShardWriter(path, WATERFALL_SCHEMA) as writer:
+        for unit in units:
+            for batch in read_batches(_waterfall_part(output, variant, unit.index)):
+                writer.write(batch)
+    storage.remove_tree(storage.join(output, corpus_directory(variant), "waterfall.parts"))
+    return writer.written

@@ -1,0 +1,393 @@
+"""The driver: one stage after another from raw input to finished variants, each only if it is not done.
+
+It plans (units, variants, inputs' hashes), hands the work to Beam, and writes the manifest of a stage when its
+books balance.  It never touches text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import annotate, curate, ingest, rules, split, storage
+from pipelines import manifest as manifests
+from pipelines.card import write_card
+from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
+from pipelines.inputs import InputDigests
+from pipelines.manifest import Manifest
+from pipelines.readers import Source, Unit, plan_units
+from pipelines.recipe import Recipe
+from pipelines.stages import Stage, StageError, Timings, map_units, progress, run_pipeline
+from pipelines.validate import stage_directory
+
+INGEST, DEDUP, SPLIT = "ingest", "dedup", "split"
+# Source files whose change makes a stage run again.
+_COMMON = ("pipelines.documents", "pipelines.shards", "pipelines.stages", "pipelines.storage")
+_MODULES = {
+    INGEST: (*_COMMON, "pipelines.ingest", "pipelines.readers", "licenses"),
+    DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.find_duplicates", "dedup"),
+    SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.split"),
+    "annotate": (*_COMMON, "pipelines.annotate"),
+    "curate": (*_COMMON, "pipelines.curate", "pipelines.rules", "pipelines.card", "licenses", "pii"),
+}
+
+
+@dataclasses.dataclass
+class Driver:
+    """Runs the data stages of a recipe into `output`.  options: Beam options of the engine."""
+
+    recipe: Recipe
+    output: str
+    options: PipelineOptions
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        self.timings = Timings(storage.join(self.output, "timings.json"))
+        self.stages: dict[str, Manifest] = {}
+        self.ran: list[str] = []
+
+    # -- the stages -------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Manifest]:
+        """All data stages of the recipe; the manifests by stage name."""
+        with self._only_writer():
+            storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
+            self.ingest()
+            self.annotate(self.recipe.annotators)
+            if self.recipe.dedup is not None:
+                self.dedup()
+            if self.recipe.variants:
+                self.split()
+                self.curate()
+            self._write_manifest()
+        return self.stages
+
+    def ingest(self) -> Manifest:
+        units = self.units
+        stage = Stage(
+            INGEST,
+            ingest.DOCUMENTS,
+            self._input_digests(units),
+            {"limits": dataclasses.asdict(self.recipe.reader_limits()), "sources": self._source_options()},
+            _MODULES[INGEST],
+            self.recipe.error_rate(INGEST),
+        )
+        tasks = ingest.ingest_tasks(units)
+        worker = ingest.IngestUnits(self.output, self.recipe.reader_limits())
+
+        def work() -> Manifest:
+            self._clear(stage, storage.join(ingest.REJECTED, "part-*"))
+            records = map_units(self.output, stage.directory, tasks, worker, self.options)
+            done = stage.finish(self.output, records, _by_source(records))
+            if not done.books.kept:
+                raise StageError(f"stage ingest: no document was read: {done.books}")
+            return done
+
+        return self._do(stage, len(tasks), work)
+
+    def annotate(self, names: Sequence[str]) -> None:
+        """All annotators that are not finished, in one pass over the documents."""
+        known = annotate.factories()
+        stages = {name: self._annotate_stage(name, names) for name in names}
+        pending, given = [], []
+        for name, stage in stages.items():
+            found = None if self.force else stage.finished(self.output)
+            if found is None:
+                pending.append(name)
+            else:
+                self.stages[stage.name] = found
+                if name in annotate.FILLS:
+                    given.append(name)
+        if not pending:
+            return
+        units = [json.dumps({"index": i}).encode() for i in range(self.document_shards)]
+        worker = annotate.AnnotateUnits(self.output, tuple(known[name]() for name in pending), tuple(given))
+        for name in pending:
+            self._clear(stages[name], storage.join(ingest.REJECTED, f"{name}-part-*"))
+        label = "annotate " + " ".join(pending)
+        with self.timings.measure("annotate"), self._progress(label, stages[pending[-1]], len(units)):
+            records = map_units(self.output, annotate.ANNOTATIONS, units, worker, self.options)
+        for name in pending:
+            mine = [record for record in records if record["stage"] == name]
+            self._done(stages[name], stages[name].finish(self.output, mine, {}))
+
+    def _annotate_stage(self, name: str, names: Sequence[str]) -> Stage:
+        package = type(annotate.annotator(name)).__module__.partition(".")[0]
+        fills = [n for n in annotate.FILLS if n in names and n != name]
+        inputs = {INGEST: self.stages[INGEST].sha256}
+        modules = (*_MODULES["annotate"], package)
+        inputs.update({f"annotate/{n}": manifests.code_fingerprint(*modules) for n in fills})
+        directory = storage.join(annotate.ANNOTATIONS, name)
+        options = {"annotator": repr(annotate.annotator(name))}
+        return Stage(
+            f"annotate/{name}", directory, inputs, options, modules, self.recipe.error_rate("annotate")
+        )
+
+    def dedup(self) -> Manifest:
+        asked = self.recipe.dedup
+        assert asked is not None
+        options = {"method": asked.method, "threshold": asked.threshold, "keep": asked.keep}
+        needs = ["annotate/minhash@1"]
+        stage = self._stage(DEDUP, [INGEST, *needs], options)
+
+        def work() -> Manifest:
+            self._clear(stage)
+            find = FindDuplicates(output=self.output, shards=self.document_shards, **options)
+            records = run_pipeline(
+                self.output,
+                stage.directory,
+                lambda pipeline: build_find_duplicates(pipeline, find),
+                self.options,
+            )
+            summary: dict[str, Any] = {}
+            for record in records:
+                summary.update(record.get("summary", {}))
+            return stage.finish(self.output, records, summary)
+
+        return self._do(stage, self.document_shards, work)
+
+    def split(self) -> Manifest:
+        held = self.recipe.held_out
+        by = {name: self.recipe.held_out_grouping(name) for name in self.recipe.sources}
+        options = {"fraction": held.fraction, "seed": held.seed, "by": by}
+        deduplicated = self.recipe.dedup is not None
+        stage = self._stage(SPLIT, [INGEST, *([DEDUP] if deduplicated else [])], options)
+        held_out = split.HeldOut(held.fraction, held.seed, by)
+
+        def work() -> Manifest:
+            self._clear(stage)
+            units = [json.dumps({"index": i}).encode() for i in range(self.document_shards)]
+
+            def build(pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
+                listed = pipeline | "Units" >> beam.Create(units, reshuffle=False).with_output_types(bytes)
+                return listed | "Split" >> split.SplitDocuments(self.output, held_out, deduplicated)
+
+            records = run_pipeline(self.output, stage.directory, build, self.options)
+            summary = split.split_summary(records)
+            if not summary[split.HELD_OUT]:
+                raise StageError(
+                    f"stage split: no document was held out of {self.stages[INGEST].books.kept:,}: the "
+                    f"{held.fraction:.1%} of groups by {sorted(set(by.values()))} hold none. "
+                    f"Raise held_out.fraction, change held_out.seed or choose a finer held_out.by"
+                )
+            return stage.finish(self.output, records, summary)
+
+        return self._do(stage, self.document_shards, work)
+
+    def curate(self) -> None:
+        """Every variant that is not finished; the `random_like` ones last, since they need the others' rates."""
+        plain = [name for name, steps in self.recipe.variants.items() if not steps.random_like]
+        nulls = [name for name in self.recipe.variants if name not in plain]
+        self._curate_together(plain)
+        self._curate_together(nulls)
+
+    def _curate_together(self, names: Sequence[str]) -> None:
+        pending: list[tuple[curate.Variant, Stage]] = []
+        for name in names:
+            variant = self.variant(name)
+            stage = self._curate_stage(variant)
+            found = None if self.force else stage.finished(self.output)
+            if found is not None:
+                self.stages[stage.name] = found
+            else:
+                pending.append((variant, stage))
+        if not pending:
+            return
+        variants = tuple(variant for variant, _ in pending)
+        needs = set().union(*(self._curate_needs(variant) for variant in variants))
+        groups = curate.group_shards(
+            [shard["bytes"] for shard in self._document_shards()], self.recipe.shard_bytes
+        )
+        worker = curate.CurateUnits(
+            self.output, variants, tuple(sorted(needs)), self.recipe.pii_policy()
+        )
+        for _, stage in pending:
+            self._clear(stage)
+        label = "curate " + " ".join(variant.name for variant in variants)
+        with self.timings.measure(label), self._progress(label, pending[-1][1], 2 * len(groups)):
+            records = map_units(
+                self.output, curate.CORPORA, [group.to_bytes() for group in groups], worker, self.options
+            )
+        for variant, stage in pending:
+            mine = [record for record in records if record["variant"] == variant.name]
+            summary = curate.variant_summary(variant, mine)
+            self._refuse_untouched(variant, summary)
+            mine.append(curate.merge_waterfall(self.output, variant.name, groups).record(self.output))
+            done = stage.finish(self.output, mine, summary)
+            write_card(self.output, self.recipe.name, variant.name, done)
+            self._done(stage, done)
+
+    def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
+        allowed = self.recipe.variants[variant.name].allow_empty
+        for rule in curate.untouched_rules(variant, summary):
+            if rule not in allowed:
+                raise StageError(
+                    f"variant {variant.name}: rule {rule} dropped none of "
+                    f"{summary['eligible']['documents']:,} documents; if that is meant, write "
+                    f"{{rule: {rule}, allow_empty: true}}"
+                )
+
+    def variant(self, name: str) -> curate.Variant:
+        """The rules of a variant of the recipe; for a `random_like` one the other variant must be finished."""
+        steps = self.recipe.variants[name]
+        if steps.random_like:
+            rates = curate.keep_rates(self.stages[f"curate/{steps.random_like}"].summary)
+            return curate.Variant(name, (rules.RandomRule(steps.random_like, rates),))
+        return curate.Variant(name, tuple(self._rule(step) for step in steps.steps))
+
+    def _rule(self, step: Any) -> rules.Rule:
+        if step.column is not None:
+            annotator, _, column = step.column.partition("/")
+            return rules.ColumnRule(annotator, column, step.min, step.max)
+        match step.rule:
+            case "dedup":
+                assert self.recipe.dedup is not None
+                return rules.DuplicateRule(threshold=self.recipe.dedup.threshold)
+            case "license":
+                return rules.LicenseRule(tuple(self.recipe.license.allowed))
+            case "opt_out":
+                return rules.OptOutRule(self._opt_out)
+            case name:
+                return rules.FamilyRule(self.recipe.annotator_of(name), name)
+
+    @functools.cached_property
+    def _opt_out(self) -> Any:
+        import licenses
+
+        return licenses.OptOut.load(self.recipe.opt_out)
+
+    def _curate_needs(self, variant: curate.Variant) -> set[str]:
+        needs = set(variant.needs)
+        optional = {curate.LICENSE, *(annotator for annotator, _ in (("language@1", ""), ("code_stats@1", "")))}
+        needs |= {name for name in optional if name in self.recipe.annotators}
+        if self.recipe.dedup is not None:
+            needs.add(DEDUP)
+        if self.recipe.pii_policy() is not None:
+            needs.add(curate.PII)
+        return needs
+
+    def _curate_stage(self, variant: curate.Variant) -> Stage:
+        needs = self._curate_needs(variant)
+        stages = [INGEST, SPLIT]
+        stages += [DEDUP if need == DEDUP else f"annotate/{need}" for need in sorted(needs)]
+        options = {
+            "rules": [repr(rule) for rule in variant.rules],
+            "pii_policy": repr(self.recipe.pii_policy()),
+            "shard_bytes": self.recipe.shard_bytes,
+        }
+        return self._stage(f"curate/{variant.name}", stages, options)
+
+    # -- plumbing -----------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def units(self) -> list[Unit]:
+        """The units of every source, sources in the order of their names."""
+        return [unit for source in self.sources for unit in plan_units(source)]
+
+    @functools.cached_property
+    def sources(self) -> list[Source]:
+        return [self.recipe.source(name) for name in sorted(self.recipe.sources)]
+
+    @property
+    def document_shards(self) -> int:
+        return len(self._document_shards())
+
+    def _document_shards(self) -> list[Mapping[str, Any]]:
+        prefix = ingest.DOCUMENTS + "/"
+        return [shard for shard in self.stages[INGEST].shards if shard["path"].startswith(prefix)]
+
+    def _input_digests(self, units: Sequence[Unit]) -> dict[str, str]:
+        digests = InputDigests(storage.join(self.output, ".inputs.json"))
+        found = {source.name: digests.of_source(source, units) for source in self.sources}
+        digests.save()
+        return found
+
+    def _source_options(self) -> dict[str, Any]:
+        return {source.name: source.options() for source in self.sources}
+
+    def _stage(self, name: str, inputs: Sequence[str], options: Mapping[str, Any]) -> Stage:
+        kind = name.partition("/")[0]
+        return Stage(
+            name,
+            stage_directory(name),
+            {stage: self.stages[stage].sha256 for stage in inputs},
+            options,
+            _MODULES[kind],
+            self.recipe.error_rate(kind),
+        )
+
+    def _do(self, stage: Stage, shards: int, work: Any) -> Manifest:
+        found = None if self.force else stage.finished(self.output)
+        if found is None:
+            with self.timings.measure(stage.name), self._progress(stage.name, stage, shards):
+                found = work()
+            self._done(stage, found)
+        self.stages[stage.name] = found
+        return found
+
+    def _done(self, stage: Stage, manifest: Manifest) -> None:
+        self.stages[stage.name] = manifest
+        self.ran.append(stage.name)
+        self._write_manifest()
+        print(f"{stage.name}: {manifest.books}", file=sys.stderr)
+
+    def _write_manifest(self) -> None:
+        whole = {"name": self.recipe.name, "stages": {k: m.to_json() for k, m in self.stages.items()}}
+        storage.write_bytes(
+            storage.join(self.output, manifests.MANIFEST), storage.canonical_json(whole)
+        )
+
+    def _clear(self, stage: Stage, *also: str) -> None:
+        """Removes what an earlier or a killed attempt left, the manifest first: from here on it is not done."""
+        path = stage.manifest_path(self.output)
+        if storage.exists(path) and not storage.is_remote(path):
+            os.unlink(path)
+        storage.remove_tree(storage.join(self.output, stage.directory))
+        for pattern in also:
+            for leftover in glob.glob(storage.join(self.output, pattern)):
+                os.unlink(leftover)
+        storage.make_directory(storage.join(self.output, stage.directory))
+
+    def _progress(self, label: str, stage: Stage, shards: int) -> contextlib.AbstractContextManager[None]:
+        folder = storage.join(self.output, stage.directory)
+
+        def finished() -> int:
+            return len(glob.glob(storage.join(folder, "**/*.parquet"), recursive=True))
+
+        return progress(label, shards, finished)
+
+    @contextlib.contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Two runs must not write to one output: the second one stops at once.  The lock dies with its process."""
+        if storage.is_remote(self.output):
+            yield
+            return
+        import fcntl
+
+        storage.make_directory(self.output)
+        with open(storage.join(self.output, ".lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StageError(f"{self.output}: another run is writing there") from None
+            yield
+
+
+def _by_source(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """source -> the books of its units."""
+    totals: dict[str, manifests.Books] = {}
+    for record in records:
+        if "source" in record:
+            books = manifests.Books.from_json(record["books"])
+            totals[record["source"]] = totals.get(record["source"], manifests.Books()) + books
+    return {"by_source": {source: books.to_json() for source, books in sorted(totals.items())}}

@@ -1,0 +1,244 @@
+"""Rules over columns: what lets a document into a variant of the corpus, and why not.
+
+A rule never sees text statistics that it computes itself: it reads annotation columns, so that deciding again
+costs nothing.  It answers with verdict, rule, value and threshold for every row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Annotations = Mapping[str, pa.RecordBatch]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdicts:
+    """One entry a row.  Where `passed` is true the other columns are null."""
+
+    passed: npt.NDArray[np.bool_]
+    rule: list[str | None]
+    value: list[float | None]
+    threshold: list[float | None]
+
+
+class Rule(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts: ...
+
+
+def _verdicts(
+    passed: npt.NDArray[np.bool_],
+    rule: str | Sequence[str | None],
+    value: Sequence[float | None] | None = None,
+    threshold: Sequence[float | None] | float | None = None,
+) -> Verdicts:
+    rows = len(passed)
+    rules = [rule] * rows if isinstance(rule, str) else list(rule)
+    values = [None] * rows if value is None else list(value)
+    if threshold is None or isinstance(threshold, float):
+        thresholds: list[float | None] = [threshold] * rows
+    else:
+        thresholds = list(threshold)
+    return Verdicts(
+        passed,
+        [None if ok else r for ok, r in zip(passed, rules, strict=True)],
+        [None if ok else v for ok, v in zip(passed, values, strict=True)],
+        [None if ok else t for ok, t in zip(passed, thresholds, strict=True)],
+    )
+
+
+def _bools(column: pa.Array, null: bool) -> npt.NDArray[np.bool_]:
+    return pc.fill_null(column, null).to_numpy(zero_copy_only=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyRule:
+    """Keeps what a rule family keeps.  A row that the annotator failed on has no verdict and does not pass."""
+
+    annotator: str
+    name: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.annotator,)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        columns = annotations[self.annotator]
+        rules = [
+            f"{self.name}/{rule}" if rule is not None else f"{self.name}/not_annotated"
+            for rule in columns.column("rule").to_pylist()
+        ]
+        return _verdicts(
+            _bools(columns.column("keep"), False),
+            rules,
+            columns.column("value").to_pylist(),
+            columns.column("threshold").to_pylist(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicateRule:
+    """Keeps one document of every cluster: drops what names the document that it duplicates."""
+
+    name: str = "dedup"
+    needs: tuple[str, ...] = ("dedup",)
+    threshold: float | None = None
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        columns = annotations["dedup"]
+        passed = columns.column("duplicate_of").is_null().to_numpy(zero_copy_only=False)
+        return _verdicts(passed, self.name, columns.column("similarity").to_pylist(), self.threshold)
+
+
+@dataclasses.dataclass(frozen=True)
+class LicenseRule:
+    """Keeps code whose licence class is allowed; what is not code passes (`licenses.license_verdicts`)."""
+
+    allowed: tuple[str, ...]
+    name: str = "license"
+    needs: tuple[str, ...] = ("license@1",)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        import licenses
+
+        verdicts = licenses.license_verdicts(annotations["license@1"], batch.column("kind"), self.allowed)
+        rules = [f"{self.name}/{rule}" for rule in verdicts.column("rule").to_pylist()]
+        return _verdicts(_bools(verdicts.column("keep"), False), rules)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptOutRule:
+    """Drops what an opt-out list names: repository, owner, URL, domain, id, SWHID or content hash."""
+
+    opt_out: Any  # licenses.OptOut
+    name: str = "opt_out"
+    needs: tuple[str, ...] = ()
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        hit, entries = self.opt_out.match(batch)
+        rules = [f"{self.name}/{entry}" for entry in entries]
+        return _verdicts(~np.asarray(hit, dtype=bool), rules)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnRule:
+    """Keeps rows whose number in `annotator`/`column` lies in [minimum, maximum]; null does not pass.
+
+    A list<struct<start, end, score>> column (RedPajama's form) counts by its single document span.
+    """
+
+    annotator: str
+    column: str
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.annotator}/{self.column}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.annotator,)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        column = annotations[self.annotator].column(self.column)
+        if pa.types.is_list(column.type):
+            column = pc.struct_field(pc.list_element(_non_empty(column), 0), "score")
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        low = np.less(values, self.minimum) if self.minimum is not None else np.zeros(len(values), bool)
+        high = np.greater(values, self.maximum) if self.maximum is not None else np.zeros(len(values), bool)
+        missing = np.isnan(values)
+        reasons = np.where(missing, "is_null", np.where(low, "min", "max"))
+        return _verdicts(
+            ~(low | high | missing),
+            [f"{self.name}/{reason}" for reason in reasons],
+            [None if gone else float(value) for gone, value in zip(missing, values, strict=True)],
+            [None if gone else (self.minimum if under else self.maximum) for gone, under in zip(missing, low, strict=True)],
+        )
+
+
+def _non_empty(column: pa.Array) -> pa.Array:
+    """list_element fails on an empty list; such rows become null."""
+    return pc.if_else(pc.greater(pc.list_value_length(column), 0), column, pa.scalar(None, column.type))
+
+
+def uniform_hash(identities: Sequence[str], salt: str) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for every id that depends on the id and the salt alone; 53 bits of BLAKE2b."""
+    key = hashlib.blake2b(salt.encode(), digest_size=32).digest()
+    hashes = [
+        int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8, key=key).digest(), "big") >> 11
+        for i in identities
+    ]
+    return np.array(hashes, dtype=np.float64) * 2.0**-53
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomRule:
+    """Keeps each document with the rate that another variant kept in the same source, by a hash of its id.
+
+    The null hypothesis of a filter: as many documents less, chosen without looking at them.
+    """
+
+    like: str
+    rates: Mapping[str, float]  # source -> share of documents that the variant kept
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"random_like_{self.like}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        numbers = uniform_hash(batch.column("doc_id").to_pylist(), f"random_like/{self.like}/{self.seed}")
+        rates = np.array([self.rates.get(source, 1.0) for source in batch.column("source").to_pylist()])
+        return _verdicts(numbers < rates, self.name, numbers.tolist(), rates.tolist())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """Verdicts of a chain of rules: the first rule that a row fails names it."""
+
+    passed: npt.NDArray[np.bool_]
+    rule: list[str | None]
+    value: list[float | None]
+    threshold: list[float | None]
+    by_step: list[npt.NDArray[np.bool_]]  # for each rule of the chain: the rows that it dropped
+
+
+def decide(
+    rules: Sequence[Rule],
+    batch: pa.RecordBatch,
+    annotations: Annotations,
+    eligible: npt.NDArray[np.bool_] | None = None,
+) -> Decision:
+    """Applies the rules in order to the eligible rows; a dropped row is not shown to a later rule's count."""
+    rows = batch.num_rows
+    alive = np.ones(rows, bool) if eligible is None else eligible.copy()
+    rule: list[str | None] = [None] * rows
+    value: list[float | None] = [None] * rows
+    threshold: list[float | None] = [None] * rows
+    by_step = []
+    for each in rules:
+        verdicts = each.judge(batch, annotations)
+        dropped = alive & ~verdicts.passed
+        for row in np.flatnonzero(dropped):
+            rule[row] = verdicts.rule[row]
+            value[row] = verdicts.value[row]
+            threshold[row] = verdicts.threshold[row]
+        alive &= verdicts.passed
+        by_step.append(dropped)
+    return Decision(alive, rule, value, threshold, by_step)
