@@ -333,10 +333,12 @@ def _dedup(options: argparse.Namespace) -> int:
 
 
 def _redact(options: argparse.Namespace) -> int:
-    from pipelines.redact import redact_files
+    from pipelines.redact import Redaction
 
-    recipe = _plain_recipe([options.input], options.output, annotators=["pii"], pii={"policy": options.policy})
-    redact_files(_driver(options, recipe))
+    recipe = _plain_recipe([options.input], options.output, pii={"policy": options.policy})
+    driver = _driver(options, recipe)
+    driver.redaction = Redaction(recipe.pii_policy())
+    driver.run()
     _print_books(options.output)
     return OK
 
@@ -393,7 +395,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from pipelines.inspect import document_story, shard_sample
+    from pipelines.inspection import document_story, shard_sample
 
     found = document_story(options.path, options.doc) if options.doc else shard_sample(options.path, options.rows)
     print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if options.json else found.text())

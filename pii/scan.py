@@ -257,21 +257,23 @@ def _scan_document(buf, lo, hi, iban_length, rows, count):  # type: ignore[no-un
             separators = 0
             dots = 0
             gap = 0
+            gap_dots = 0
             last = j
             while j < hi and CLASSES[buf[j]] & 32:
                 if CLASSES[buf[j]] & 2:
                     digits += 1
+                    separators += gap
+                    dots += gap_dots
                     gap = 0
+                    gap_dots = 0
                     last = j + 1
                 else:
                     gap += 1
                     if gap > 3:
                         break
-                    separators += 1
                     if buf[j] == 46:
-                        dots += 1
+                        gap_dots += 1
                 j += 1
-            separators -= gap if gap <= 3 else 3
             number_until = max(last, i + 1)
             wall = last < hi and buf[last] == WALL
             inside = (CLASSES[before] & 1) or before == 46

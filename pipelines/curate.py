@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pipelines import storage
 from pipelines.annotate import annotation_shard
 from pipelines.documents import DOCUMENT_SCHEMA
-from pipelines.ingest import document_shard
+from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
 from pipelines.rules import Annotations, Decision, Rule, decide
 from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
@@ -31,7 +31,6 @@ CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
 PII = "pii@1"
 LICENSE = "license@1"
-PII_RULE = "pii_policy"
 # Annotation columns that become document columns of a corpus.
 _FILLED = {
     "language": ("language@1", "language"),

@@ -50,6 +50,7 @@ class Driver:
     output: str
     options: PipelineOptions
     force: bool = False
+    redaction: Any = None  # a pipelines.redact.Redaction: documents are written redacted
 
     def __post_init__(self) -> None:
         self.timings = Timings(storage.join(self.output, "timings.json"))
@@ -78,12 +79,16 @@ class Driver:
             INGEST,
             ingest.DOCUMENTS,
             self._input_digests(units),
-            {"limits": dataclasses.asdict(self.recipe.reader_limits()), "sources": self._source_options()},
+            {
+                "limits": dataclasses.asdict(self.recipe.reader_limits()),
+                "sources": self._source_options(),
+                **({"redaction": repr(self.redaction)} if self.redaction is not None else {}),
+            },
             _MODULES[INGEST],
             self.recipe.error_rate(INGEST),
         )
         tasks = ingest.ingest_tasks(units)
-        worker = ingest.IngestUnits(self.output, self.recipe.reader_limits())
+        worker = ingest.IngestUnits(self.output, self.recipe.reader_limits(), self.redaction)
 
         def work() -> Manifest:
             self._clear(stage, storage.join(ingest.REJECTED, "part-*"))

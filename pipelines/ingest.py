@@ -18,6 +18,8 @@ from pipelines.shards import BATCH_BYTES, ShardWriter, write_shard
 
 DOCUMENTS = "documents"
 REJECTED = "rejected"
+# The reason of a document that the PII policy does not let stand.
+PII_RULE = "pii_policy"
 # Longest message kept of an error: enough to find the place, too short to carry the document along.
 _MESSAGE_CHARS = 500
 
@@ -81,19 +83,31 @@ class IngestUnits:
 
     output: str
     limits: Limits
+    redaction: Any = None  # a pipelines.redact.Redaction, where documents are to be written redacted
 
     def run(self, unit: bytes) -> Iterator[dict[str, Any]]:
         task = json.loads(unit)
         index = task["index"]
         tally = _Tally()
-        with ShardWriter(document_shard(self.output, index), DOCUMENT_SCHEMA) as writer:
+        schema = DOCUMENT_SCHEMA if self.redaction is None else self.redaction.schema
+        with ShardWriter(document_shard(self.output, index), schema) as writer:
             for batch in self._batches(Unit.from_json(json.dumps(task["unit"])), tally):
-                writer.write(batch)
+                writer.write(batch if self.redaction is None else self._redacted(batch, tally, task["source"]))
         if tally.rejected_rows:
             path = storage.join(self.output, REJECTED, part(index))
             refused = write_shard(path, REJECTED_SCHEMA, [rejected_batch(tally.rejected_rows)])
             yield refused.record(self.output)
         yield {**writer.written.record(self.output), "books": tally.books(), "source": task["source"]}
+
+    def _redacted(self, batch: pa.RecordBatch, tally: _Tally, source: str) -> pa.RecordBatch:
+        redacted, failed, dropped = self.redaction.apply(batch)
+        tally.kept -= dropped + len(failed)
+        tally.read -= len(failed)
+        for identity, error, message in failed:
+            tally.reject(identity, source, error, message)
+        if dropped:
+            tally.dropped[PII_RULE] += dropped
+        return redacted
 
     def _batches(self, unit: Unit, tally: _Tally) -> Iterator[pa.RecordBatch]:
         source = unit.source

@@ -100,7 +100,9 @@ class ShardWriter:
     ) -> None:
         if kind is None:
             self._flush()
-            self._writer.close()
+        else:
+            self._file.discard()
+        self._writer.close()
         self._stack.__exit__(kind, error, trace)
         if kind is None:
             self.shard = Shard(self._path, self._rows, self._file.bytes, self._file.sha256)

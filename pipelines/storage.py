@@ -76,10 +76,17 @@ class HashingFile:
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._sha256 = hashlib.sha256()
+        self._discarding = False
         self.bytes = 0
         self.closed = False
 
+    def discard(self) -> None:
+        """What is written from here on goes nowhere: a writer above may still want to end its format."""
+        self._discarding = True
+
     def write(self, data: Any) -> int:
+        if self._discarding:
+            return len(data)
         self._raw.write(data)
         self._sha256.update(data)
         self.bytes += len(data)

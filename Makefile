@@ -1,0 +1,99 @@
+# Everything goes into .venv, samples/ and out/.  `make help` lists what there is.
+#   PYTHON=python3.12       another interpreter (3.11 or 3.12)
+#   TORCH_PIP_ARGS=...      extra arguments for installing PyTorch, for example another index with CPU-only builds
+#   RECIPE=my.yaml          the recipe that `make demo` runs
+#   PYTEST_ARGS=...         what `make test` passes to pytest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?=
+RECIPE ?= recipes/quickstart.yaml
+CI_RECIPE ?= recipes/quickstart-ci.yaml
+PYTEST_ARGS ?= -q -m "not slow and not gpu"
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+TORCH_PIP_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The stamp's name changes with what is to be installed, so a fresh one means that nothing is to do.
+STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
+
+.PHONY: help install samples demo demo-ci test lint clean bench-extraction
+
+help:
+	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
+	@echo "make test              run the tests (under 10 minutes)"
+	@echo "make lint              ruff and mypy"
+	@echo "make bench-extraction  quality and speed of main-text extraction"
+	@echo "make clean             remove .venv, samples/, out/ and caches"
+
+# Interpreters are tried by running them: a name on PATH may be a shim for a version that is not there.
+$(STAMP): pyproject.toml constraints.txt
+	@chosen=""; \
+	for python in $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3 python); do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+	        >/dev/null 2>&1; then chosen="$$python"; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+	    echo "No usable Python found. Gristmill needs Python 3.11 or 3.12 with the venv module" >&2; \
+	    echo "(on Debian and Ubuntu: the packages python3.11 and python3.11-venv)." >&2; \
+	    echo "Tried: $(if $(PYTHON),$(PYTHON),python3.11, python3.12, python3, python)." >&2; \
+	    echo "Name one with: make PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	fi; \
+	if ! [ -x $(BIN)/python ] || \
+	    [ "$$("$$chosen" -c 'import sys; print(sys.version_info[:2])')" != \
+	      "$$($(BIN)/python -c 'import sys; print(sys.version_info[:2])' 2>/dev/null)" ]; then \
+	    echo "Creating $(VENV) with $$("$$chosen" --version)"; \
+	    "$$chosen" -m venv --clear $(VENV); \
+	fi; \
+	rm -f $(VENV)/installed-*; \
+	echo "Installing the pinned packages of constraints.txt into $(VENV) (a few minutes the first time)"; \
+	failed() { \
+	    tail -n 15 $(VENV)/install.log >&2; \
+	    echo "Installing failed; all of pip's output is in $(VENV)/install.log." >&2; \
+	    echo "Without a network it works only where pip finds every package of constraints.txt by itself." >&2; \
+	    exit 1; \
+	}; \
+	: > $(VENV)/install.log; \
+	$(PIP) install -c constraints.txt $(TORCH_PIP_ARGS) $(TORCH) >> $(VENV)/install.log 2>&1 || failed; \
+	$(PIP) install -c constraints.txt -e '.[proxy,dev]' >> $(VENV)/install.log 2>&1 || failed; \
+	touch $@
+
+install: $(STAMP)
+
+samples: $(STAMP)
+	@$(BIN)/python recipes/samples/fetch.py
+
+demo: $(STAMP) samples
+	@$(BIN)/gristmill run $(RECIPE) || { status=$$?; \
+	    echo "The run stopped (exit code $$status). What is finished stays; 'make demo' goes on from there." >&2; \
+	    exit $$status; }
+	@output=$$($(BIN)/python -c 'import sys; from pipelines.recipe import load_recipe; \
+	    print(load_recipe(sys.argv[1]).output)' $(RECIPE)); \
+	echo; \
+	echo "Look at:"; \
+	for file in report.html report.md manifest.json; do \
+	    if [ -e "$$output/$$file" ]; then echo "  $$output/$$file"; fi; done; \
+	for corpus in "$$output"/corpora/*/; do if [ -d "$$corpus" ]; then echo "  $${corpus}README.md"; fi; done
+
+demo-ci:
+	@$(MAKE) --no-print-directory demo RECIPE=$(CI_RECIPE)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench-extraction: $(STAMP) samples
+	$(BIN)/python bench/extraction.py
+
+clean:
+	rm -rf $(VENV) samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,116 @@
+"""Muon for the matrices inside the blocks, AdamW for everything else, and the schedule of both.
+
+Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest semi-orthogonal
+matrix by five steps of a quintic Newton-Schulz iteration.  Matrices of one shape are orthogonalised in one batch:
+at proxy sizes the cost is the number of calls, not the arithmetic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+# Coefficients of the quintic iteration, Jordan et al. 2024 (steepest at zero that still keeps values in [0.7, 1.2]).
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OptimiserConfig:
+    """Learning rates are peaks; the schedule is linear warm-up, constant, linear decay to zero."""
+
+    muon_learning_rate: float  # of the block matrices, relative to their orthogonal update
+    adam_learning_rate: float  # of embeddings, norms, biases, convolutions, A_log, D
+    weight_decay: float = 0.0  # decoupled, of the block matrices only
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.95)
+    warm_up: float = 0.05  # fraction of the steps
+    decay: float = 0.6  # fraction of the steps
+    clip: float = 1.0  # norm of the whole gradient
+
+    def factor(self, step: int, steps: int) -> float:
+        """Of the peak learning rate at step 0 <= step < steps; the last step is small but not zero."""
+        done = (step + 1) / steps
+        rise = (step + 1) / max(1.0, self.warm_up * steps)
+        fall = (1.0 - done + 1.0 / steps) / max(self.decay, 1.0 / steps)
+        return min(1.0, rise, fall)
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Nearest semi-orthogonal matrix of each of [k, rows, columns], approximately: singular values in [0.7, 1.2]."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = _QUINTIC
+    for _ in range(_STEPS):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+class Optimiser:
+    """Steps every parameter of `model`.  State is a flat dict of tensors, saved and restored exactly."""
+
+    def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
+        self.config = config
+        self.step_count = 0
+        by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        self.adam: list[nn.Parameter] = []
+        for name, parameter in model.named_parameters():
+            if name.endswith(("proj.weight", "fc1.weight", "fc2.weight")):
+                by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
+            else:
+                self.adam.append(parameter)
+        self.muon = list(by_shape.values())
+        self.parameters = [*self.adam, *(p for group in self.muon for p in group)]
+        self.muon_momentum = [torch.zeros_like(torch.stack(group)) for group in self.muon]
+        self.first = [torch.zeros_like(p) for p in self.adam]
+        self.second = [torch.zeros_like(p) for p in self.adam]
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update from the gradients at `factor` times the peak learning rates; clears the gradients."""
+        config = self.config
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (config.clip / (norm + 1e-6)).clamp_max(1.0))
+        self.step_count += 1
+        beta1, beta2 = config.betas
+        gradients = [p.grad for p in self.adam if p.grad is not None]
+        torch._foreach_lerp_(self.first, gradients, 1 - beta1)
+        torch._foreach_mul_(self.second, beta2)
+        torch._foreach_addcmul_(self.second, gradients, gradients, 1 - beta2)
+        scale = torch._foreach_sqrt(self.second)
+        torch._foreach_div_(scale, (1 - beta2**self.step_count) ** 0.5)
+        torch._foreach_add_(scale, 1e-8)
+        rate = config.adam_learning_rate * factor / (1 - beta1**self.step_count)
+        torch._foreach_addcdiv_(self.adam, self.first, scale, -rate)
+        rate = config.muon_learning_rate * factor
+        for group, momentum in zip(self.muon, self.muon_momentum, strict=True):
+            gradient = torch.stack([p.grad for p in group if p.grad is not None])
+            momentum.lerp_(gradient, 1 - config.momentum)
+            update = orthogonalise(torch.lerp(gradient, momentum, config.momentum))  # Nesterov
+            # a tall matrix gets a longer step, so that each output moves alike (Jordan et al., 2024)
+            stretch = max(1.0, update.shape[1] / update.shape[2]) ** 0.5
+            if config.weight_decay:
+                torch._foreach_mul_(group, 1 - rate * config.weight_decay)
+            torch._foreach_add_(group, list(update.unbind(0)), alpha=-rate * stretch)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "step_count": self.step_count,
+            "first": self.first,
+            "second": self.second,
+            "muon_momentum": self.muon_momentum,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.step_count = int(state["step_count"])  # type: ignore[call-overload]
+        for name in ("first", "second", "muon_momentum"):
+            for mine, saved in zip(getattr(self, name), state[name], strict=True):  # type: ignore[call-overload]
+                mine.copy_(saved)

@@ -1,0 +1,45 @@
+"""Redact: documents with personal data replaced, and the spans that were replaced beside the text."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.annotate import annotate_rows, annotator
+from pipelines.curate import PII, PII_TYPE
+from pipelines.documents import DOCUMENT_SCHEMA
+
+REDACTED_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("pii", PII_TYPE)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Redaction:
+    """Applied by ingest to every batch before it is written, so that unredacted text never reaches the disk.
+
+    policy: a `pii.Policy`.
+    """
+
+    policy: Any
+
+    @property
+    def schema(self) -> pa.Schema:
+        return REDACTED_SCHEMA
+
+    def apply(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[str, str, str]], int]:
+        """The redacted documents with their `pii` column; the rows (id, error, message) on which the detector
+        failed, which are left out; and how many documents the policy drops.
+        """
+        import pii
+
+        columns, failed = annotate_rows(annotator(PII), batch)
+        spans = columns.column("spans")
+        text, applied, stands = pii.redact_batch(batch.column("text"), spans, self.policy)
+        arrays = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
+        arrays.update(text=text, pii=applied.cast(PII_TYPE))
+        redacted = pa.RecordBatch.from_arrays([arrays[f.name] for f in REDACTED_SCHEMA], schema=REDACTED_SCHEMA)
+        bad = {identity for identity, _, _ in failed}
+        sound = [identity not in bad for identity in batch.column("doc_id").to_pylist()]
+        keep = [bool(ok) and allowed for ok, allowed in zip(stands, sound, strict=True)]
+        return redacted.filter(pa.array(keep, pa.bool_())), failed, batch.num_rows - sum(keep) - len(failed)

@@ -1,0 +1,37 @@
+"""What several test modules share: documents made by hand, and the folder with larger test data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.documents import DOCUMENT_SCHEMA
+
+Documents = Callable[..., pa.RecordBatch]
+
+
+def document_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Rows with defaults: ids d0, d1, ..., source s, kind web."""
+    filled = [{"doc_id": f"d{i}", "source": "s", "kind": "web", "meta": [], **row} for i, row in enumerate(rows)]
+    return pa.RecordBatch.from_pylist(filled, schema=DOCUMENT_SCHEMA)
+
+
+@pytest.fixture
+def documents() -> Documents:
+    return document_batch
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with test data beside the checkout; tests that need it are skipped where it is not."""
+    given = os.environ.get("GRISTMILL_SHARED")
+    folders = [Path(given)] if given else [parent / "shared" for parent in Path(__file__).resolve().parents]
+    for folder in folders:
+        if (folder / "data").is_dir():
+            return folder
+    pytest.skip("no folder with test data: set GRISTMILL_SHARED")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.rules import ColumnRule, DuplicateRule, FamilyRule, RandomRule, decide, uniform_hash
+from tests.conftest import document_batch
+
+
+def family(keep: list[bool | None], rule: list[str | None]) -> pa.RecordBatch:
+    return pa.record_batch(
+        {
+            "keep": pa.array(keep, pa.bool_()),
+            "rule": pa.array(rule, pa.string()),
+            "value": pa.array([0.5 if r else None for r in rule], pa.float64()),
+            "threshold": pa.array([0.1 if r else None for r in rule], pa.float64()),
+        }
+    )
+
+
+def test_a_family_names_its_rule_value_and_threshold() -> None:
+    batch = document_batch(*[{"text": t} for t in "abc"])
+    columns = {"gopher@datatrove": family([True, False, None], [None, "words", None])}
+    verdicts = FamilyRule("gopher@datatrove", "gopher@datatrove").judge(batch, columns)
+    assert verdicts.passed.tolist() == [True, False, False]
+    assert verdicts.rule == [None, "gopher@datatrove/words", "gopher@datatrove/not_annotated"]
+    assert (verdicts.value, verdicts.threshold) == ([None, 0.5, None], [None, 0.1, None])
+
+
+def test_dedup_drops_what_names_another_document() -> None:
+    batch = document_batch({"text": "a"}, {"text": "b"})
+    columns = pa.record_batch(
+        {"duplicate_of": pa.array([None, "d0"]), "similarity": pa.array([None, 0.9], pa.float64())}
+    )
+    verdicts = DuplicateRule(threshold=0.8).judge(batch, {"dedup": columns})
+    assert verdicts.passed.tolist() == [True, False]
+    assert (verdicts.value, verdicts.threshold) == ([None, 0.9], [None, 0.8])
+
+
+def test_a_column_rule_reads_flat_numbers_and_document_spans() -> None:
+    batch = document_batch(*[{"text": t} for t in "abcd"])
+    span = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("score", pa.float64())]))
+    spans = [[{"start": 0, "end": 1, "score": s}] for s in (5.0, 50.0, 500.0)]
+    columns = pa.record_batch({"flat": [5, 50, 500, None], "spans": pa.array([*spans, []], span)})
+    for column in ("flat", "spans"):
+        verdicts = ColumnRule("x@1", column, 10, 100).judge(batch, {"x@1": columns})
+        assert verdicts.passed.tolist() == [False, True, False, False]
+        assert verdicts.rule == [f"x@1/{column}/min", None, f"x@1/{column}/max", f"x@1/{column}/is_null"]
+        assert verdicts.threshold == [10, None, 100, None]
+
+
+def test_the_first_failed_rule_decides_and_later_rules_do_not_count_the_row() -> None:
+    batch = document_batch(*[{"text": t} for t in "abc"])
+    columns = {
+        "first": family([True, False, False], [None, "r1", "r1"]),
+        "second": family([False, False, True], ["r2", "r2", None]),
+    }
+    rules = [FamilyRule("first", "first"), FamilyRule("second", "second")]
+    decision = decide(rules, batch, columns, np.array([True, True, False]))
+    assert decision.passed.tolist() == [False, False, False]
+    assert decision.rule == ["second/r2", "first/r1", None]
+    assert [dropped.sum() for dropped in decision.by_step] == [1, 1]
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=20), st.text(max_size=5))
+def test_uniform_hash_depends_on_id_and_salt_alone(ids: list[str], salt: str) -> None:
+    numbers = uniform_hash(ids, salt)
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert uniform_hash(ids[::-1], salt).tolist() == numbers.tolist()[::-1]
+
+
+def test_a_random_rule_keeps_the_rate_of_each_source() -> None:
+    batch = document_batch(*[{"text": "x", "source": "a" if i % 2 else "b"} for i in range(8000)])
+    passed = RandomRule("gopher", {"a": 0.25, "b": 0.9}).judge(batch, {}).passed
+    # Binomial standard deviation at 4,000 documents is below 0.007.
+    assert abs(passed[1::2].mean() - 0.25) < 0.03
+    assert abs(passed[0::2].mean() - 0.9) < 0.03

@@ -1,0 +1,101 @@
+"""The whole way once, on a small corpus: the test to read and to run first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from beam_runner import main
+from tests.corpus import write_corpus, write_recipe
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus")
+    write_corpus(root)
+    output = root / "out"
+    assert main(["run", str(write_recipe(root, output))]) == 0
+    return output
+
+
+def waterfall(output: Path, variant: str) -> dict[str, dict[str, object]]:
+    rows = pq.read_table(output / "corpora" / variant / "waterfall.parquet").to_pylist()
+    return {row["doc_id"]: row for row in rows}
+
+
+def test_hashes_and_books_hold(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(output)]) == 0
+    assert "hashes and books hold" in capsys.readouterr().out
+
+
+def test_what_could_not_be_read_has_a_reason(output: Path) -> None:
+    rejected = pq.read_table(output / "rejected").to_pylist()
+    assert {row["stage"] for row in rejected} == {"ingest"}
+    assert any("broken.zip" in row["id"] for row in rejected)
+
+
+def test_every_variant_holds_out_the_same_documents(output: Path) -> None:
+    held_out = {
+        variant: sorted(d for d, row in waterfall(output, variant).items() if row["verdict"] == "held_out")
+        for variant in ("baseline", "gopher", "dedup", "full", "null_gopher")
+    }
+    assert held_out["baseline"] and all(ids == held_out["baseline"] for ids in held_out.values())
+
+
+def test_each_dropped_document_names_rule_value_and_threshold_or_its_twin(output: Path) -> None:
+    rows = waterfall(output, "full")
+    dropped = [row for row in rows.values() if row["verdict"] == "dropped"]
+    rules = {str(row["rule"]).partition("/")[0] for row in dropped}
+    assert {"gopher@datatrove", "dedup", "license", "opt_out"} <= rules
+    for row in dropped:
+        if row["rule"] == "dedup":
+            assert row["duplicate_of"] in rows and 0.8 <= row["similarity"] <= 1.0  # type: ignore[operator]
+        if str(row["rule"]).startswith("gopher"):
+            assert row["value"] is not None and row["threshold"] is not None
+
+
+def test_copyleft_code_is_in_the_baseline_and_not_in_the_full_variant(output: Path) -> None:
+    def licenses(variant: str) -> set[str | None]:
+        return {
+            row["license"]
+            for shard in (output / "corpora" / variant / "data").glob("train-*.parquet")
+            for row in pq.read_table(shard).to_pylist()
+            if row["source"] == "code"
+        }
+
+    assert licenses("baseline") == {"MIT", "GPL-3.0-or-later"}
+    assert licenses("full") == {"MIT"}
+
+
+def test_personal_data_is_replaced_in_every_shard(output: Path) -> None:
+    for shard in (output / "corpora").glob("*/data/*.parquet"):
+        text = "\n".join(pq.read_table(shard, columns=["text"]).column("text").to_pylist())
+        assert "@company" not in text
+    raw = "\n".join(pq.read_table(output / "documents", columns=["text"]).column("text").to_pylist())
+    assert "@company" in raw, "documents/ holds the text as it was extracted"
+
+
+def test_the_null_variant_keeps_about_as_many_documents_as_its_model(output: Path) -> None:
+    manifest = json.loads((output / "manifest.json").read_text())
+    kept = {
+        name: manifest["stages"][f"curate/{name}"]["summary"]["train"]["documents"]
+        for name in ("baseline", "gopher", "null_gopher")
+    }
+    assert kept["gopher"] < kept["baseline"]
+    assert abs(kept["null_gopher"] - kept["gopher"]) <= 8
+
+
+def test_a_second_run_does_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    assert main(["run", str(output.parent / "out.yaml")]) == 0
+    assert "every data stage was done before" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")} == before
+
+
+def test_a_document_can_be_asked_for_its_way(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some_id = next(d for d, row in waterfall(output, "full").items() if row["rule"] == "dedup")
+    assert main(["inspect", str(output), "--doc", some_id]) == 0
+    assert "full: dropped by dedup, value" in capsys.readouterr().out
