@@ -13,7 +13,7 @@ PYTHON ?=
 RECIPE ?= recipes/quickstart.yaml
 CI_RECIPE ?= recipes/quickstart-ci.yaml
 PYTEST_ARGS ?= -q -m "not slow and not gpu"
-TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+TORCH := $(shell grep '^torch==' constraints.txt)
 TORCH_PIP_ARGS ?=
 
 VENV := .venv

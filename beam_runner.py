@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def _run(handler: Callable[[argparse.Namespace], int], options: argparse.Namespa
         print(f"gristmill: {error}", file=sys.stderr)
         return WRONG
     except StageError as error:
+        if options.verbose:
+            traceback.print_exc()
         print(f"gristmill: {error}", file=sys.stderr)
         return FAILED
     except FileNotFoundError as error:

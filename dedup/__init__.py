@@ -1,4 +1,4 @@
-"""Deduplication, the pure part: shingles, MinHash, bands, exact similarity, components.  No Beam, no files."""
+"""Deduplication, the pure part: shingles, MinHash, bands, similarity, components.  No Beam, no files."""
 
 from __future__ import annotations
 

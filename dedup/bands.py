@@ -64,13 +64,13 @@ def choose_bands(threshold: float, permutations: int, missed_weight: float = MIS
     nodes, weights = np.polynomial.legendre.leggauss(64)
     below = threshold * (nodes + 1) / 2
     above = threshold + (1 - threshold) * (nodes + 1) / 2
-    best, chosen = np.inf, Bands(1, 1)
+    best, chosen = float("inf"), Bands(1, 1)
     for count in range(1, min(permutations, 1 << BAND_BITS) + 1):
         for rows in range(1, permutations // count + 1):
             bands = Bands(count, rows)
             needless = weights @ bands.probability(below) * threshold / 2
             missed = weights @ (1 - bands.probability(above)) * (1 - threshold) / 2
-            error = (1 - missed_weight) * needless + missed_weight * missed
+            error = float((1 - missed_weight) * needless + missed_weight * missed)
             if error < best:
                 best, chosen = error, bands
     return chosen
@@ -129,7 +129,9 @@ def candidate_pairs(keys: Hashes, addresses: Hashes, max_pairs: int = 1 << 20) -
     fresh = np.ones(keys.size, np.bool_)
     fresh[1:] = (keys[1:] != keys[:-1]) | (addresses[1:] != addresses[:-1])
     keys, addresses = keys[fresh], addresses[fresh]
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if keys.size else np.zeros(0, int)
+    starts = (
+        np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if keys.size else np.zeros(0, int)
+    )
     sizes = np.diff(starts, append=keys.size)
     starts, sizes = starts[sizes > 1], sizes[sizes > 1]
     counts = np.where(sizes <= ALL_PAIRS_GROUP, sizes * (sizes - 1) // 2, 2 * sizes - 3)
@@ -143,9 +145,29 @@ def candidate_pairs(keys: Hashes, addresses: Hashes, max_pairs: int = 1 << 20) -
         yield pairs
 
 
+def sorted_pairs(pairs: np.ndarray) -> np.ndarray:
+    """By first, then second, then tag."""
+    return pairs[np.lexsort((pairs["tag"], pairs["second"], pairs["first"]))]
+
+
 def distinct_pairs(pairs: np.ndarray) -> np.ndarray:
     """Each pair once, with its smallest tag, sorted."""
-    pairs = pairs[np.lexsort((pairs["tag"], pairs["second"], pairs["first"]))]
+    pairs = sorted_pairs(pairs)
     fresh = np.ones(pairs.size, np.bool_)
     fresh[1:] = (pairs["first"][1:] != pairs["first"][:-1]) | (pairs["second"][1:] != pairs["second"][:-1])
     return pairs[fresh]
+
+
+def find_pairs(wanted: np.ndarray, among: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """For every wanted pair its index in `among` (distinct pairs, any order), and whether it is there."""
+    ends = np.concatenate([wanted["first"], wanted["second"], among["first"], among["second"]])
+    nodes, codes = np.unique(ends, return_inverse=True)
+    split = 2 * wanted.size
+    # A pair becomes one number below nodes^2, which fits 64 bits for up to 4 billion nodes.
+    left, right = codes[:split].reshape(2, -1), codes[split:].reshape(2, -1)
+    asked, known = left[0] * nodes.size + left[1], right[0] * nodes.size + right[1]
+    if not among.size:
+        return np.zeros(wanted.size, np.int64), np.zeros(wanted.size, np.bool_)
+    order = np.argsort(known)
+    place = order[np.minimum(np.searchsorted(known[order], asked), order.size - 1)]
+    return place, known[place] == asked

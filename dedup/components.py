@@ -11,7 +11,6 @@ from typing import Literal
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from dedup.hashing import Hashes
 
@@ -94,9 +93,7 @@ def choose_kept(members: Sequence[tuple[str, int]], policy: Keep) -> int:
     raise ValueError(f"keep is {policy!r}, allowed are {', '.join(KEEP_POLICIES)}")
 
 
-def component_slices(roots: Hashes) -> tuple[npt.NDArray[np.int64], list[slice]]:
-    """An order that brings equal roots together (stable), and the slice of every component in that order."""
-    order = np.argsort(roots, kind="stable")
-    starts = np.flatnonzero(np.diff(roots[order], prepend=~roots[order][:1])) if roots.size else []
-    stops = [*starts[1:], roots.size]
-    return order, [slice(int(a), int(b)) for a, b in zip(starts, stops, strict=False)]
+def component_slices(roots: Hashes) -> list[slice]:
+    """The slice of every component; roots: sorted."""
+    starts = np.flatnonzero(np.concatenate([[True], roots[1:] != roots[:-1]])).tolist() if roots.size else []
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], roots.size], strict=False)]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
 
-# Multipliers and shifts of the finaliser: Stafford's "Mix13" variant of MurmurHash3's fmix64, as in SplitMix64.
+# Multipliers and shifts of the finaliser: Stafford's "Mix13" of MurmurHash3's fmix64, as in SplitMix64.
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)

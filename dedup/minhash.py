@@ -2,8 +2,8 @@
 
     signature[j] = min over shingles s of ((a_j * s + b_j) mod 2^64) >> 32        j = 0 ... 127
 
-a_j odd and b_j are the outputs of SplitMix64 from a fixed seed.  Multiply-shift over 64-bit shingle hashes that
-are themselves mixed: one multiplication a permutation, vectorised.  The share of equal positions of two
+a_j odd and b_j are the outputs of SplitMix64 from a fixed seed.  Multiply-shift over 64-bit shingle hashes
+that are themselves mixed: one multiplication a permutation, vectorised.  The share of equal positions of two
 signatures estimates the Jaccard similarity of the two sets with standard deviation sqrt(J (1 - J) / 128).
 """
 
@@ -40,7 +40,7 @@ def permutations(count: int = PERMUTATIONS) -> tuple[Hashes, Hashes]:
 
 @numba.njit(cache=True, nogil=True)
 def _distinct(hashes, count, slots):  # type: ignore[no-untyped-def]
-    """Moves the distinct ones of hashes[:count] (none is 0) to the front; slots: zeroed, a power of two long."""
+    """Moves the distinct ones of hashes[:count] (none 0) to the front; slots: zeroed, a power of two long."""
     mask = np.uint64(slots.size - 1)
     kept = 0
     for i in range(count):
@@ -89,7 +89,7 @@ def _signatures(data, offsets, table, n, a, b, signatures, shingles):  # type: i
 def signatures(
     texts: pa.Array, n: int = WORDS, count: int = PERMUTATIONS
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]]:
-    """Signatures [rows, count], all 0 where a text has no shingle, and the number of distinct shingles [rows]."""
+    """Signatures [rows, count], 0 where a text has no shingle; the numbers of distinct shingles [rows]."""
     data, offsets = utf8_buffers(texts)
     rows = len(texts)
     found = np.zeros((rows, count), np.uint32)
@@ -103,10 +103,10 @@ def signatures(
 def text_hashes(texts: pa.Array) -> pa.Array:
     """First 16 bytes of the sha256 of the UTF-8 of every text, null where it is null."""
     data, offsets = utf8_buffers(texts)
-    view = memoryview(data)
+    view = data.data
     bounds = offsets.tolist()
     sha256 = hashlib.sha256
-    hashed = [
+    hashed: list[bytes | None] = [
         sha256(view[start:stop]).digest()[:TEXT_HASH_BYTES]
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
     ]

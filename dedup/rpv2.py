@@ -1,6 +1,6 @@
 """minhash@rpv2: the MinHash signatures of RedPajama-V2, byte for byte.
 
-Reference: togethercomputer/RedPajama-Data @ 6d2cee9, signatures of 13-word shingles, 128 permutations, seed 42.
+Reference: togethercomputer/RedPajama-Data @ 6d2cee9, 13-word shingles, 128 permutations, seed 42.
 A compatibility column for corpora that join with the published ones; `minhash@1` is what deduplication uses.
 """
 
@@ -76,7 +76,7 @@ def signature(text: str) -> npt.NDArray[np.uint32] | None:
 
 @dataclasses.dataclass(frozen=True)
 class RedPajamaMinHash:
-    """Annotator: for each of the thresholds 0.7, 0.8, 0.9 and 1.0 the bands as byte strings, null when too short."""
+    """Annotator: for the thresholds 0.7, 0.8, 0.9 and 1.0 the bands as byte strings, null when too short."""
 
     name: str = "minhash@rpv2"
 
@@ -99,8 +99,10 @@ class RedPajamaMinHash:
         for threshold in THRESHOLDS:
             bands = choose_bands(threshold, PERMUTATIONS, EVEN_WEIGHT)
             columns.append(
-                pa.array([None if s is None else _bands_of(s, bands.count, bands.rows) for s in found],
-                         pa.list_(pa.binary()))
+                pa.array(
+                    [None if s is None else _bands_of(s, bands.count, bands.rows) for s in found],
+                    pa.list_(pa.binary()),
+                )
             )
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

@@ -34,7 +34,7 @@ _SIGMA, _FINAL_SIGMA, _DOTTED_I = 0x3C3, 0x3C2, 0x130
 
 @functools.cache
 def word_table() -> npt.NDArray[np.uint32]:
-    """[code point] -> lower-cased code point, or 0 where it is not a word character.  1 MB, 0.1 s a process."""
+    """[code point] -> lower-cased code point, 0 where it is not a word character.  1 MB, 0.1 s a process."""
     table = np.zeros(_TABLE_END, np.uint32)
     for point in range(_TABLE_END):
         character = chr(point)
@@ -85,7 +85,7 @@ def scan_words(data, start, stop, table, words):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def words_to_shingles(words, count, n):  # type: ignore[no-untyped-def]
-    """Replaces the first `count` word hashes by their shingle hashes, in order; returns how many there are."""
+    """Replaces the first `count` word hashes by their shingle hashes, in order; returns how many."""
     shingles = max(count - n + 1, 0)
     for i in range(shingles):
         state = words[i]
@@ -97,7 +97,7 @@ def words_to_shingles(words, count, n):  # type: ignore[no-untyped-def]
 
 
 def utf8_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The bytes [total] and the offsets [rows + 1] of a string or large_string array; null is empty; no copy."""
+    """Bytes [total] and offsets [rows + 1] of a string or large_string array; null is empty; no copy."""
     if not pa.types.is_large_string(texts.type):
         texts = texts.cast(pa.large_string())
     _, offsets, data = texts.buffers()
@@ -108,7 +108,7 @@ def utf8_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
 
 
 def shingle_sets(texts: pa.Array, n: int = WORDS) -> list[Hashes]:
-    """Of every text the sorted, distinct hashes of its shingles; an empty array where the text is too short."""
+    """Of every text the sorted, distinct hashes of its shingles; an empty array where it is too short."""
     data, offsets = utf8_buffers(texts)
     scratch = np.empty(int(np.diff(offsets).max(initial=0)) // 2 + 1, np.uint64)
     table = word_table()

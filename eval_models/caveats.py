@@ -43,10 +43,14 @@ def _alarms(judgement: Judgement) -> Iterator[Caveat]:
         if arm.random_like is not None and arm.pooled.verdict in (BETTER, WORSE):
             yield Caveat(
                 "null_alarm",
-                f"Alarm: the null variant came out significant. {arm.variant} drops documents at random at the keep "
-                f"rate of {arm.random_like}, yet it is {arm.pooled.verdict} than {arm.pooled.against} (corrected p "
-                f"{format_p(arm.pooled.p_corrected)}). Either losing that much text matters by itself, or the error "
-                f"bars are too narrow: judge {arm.random_like} against {arm.variant}, not against the baseline.",
+                f"Alarm: the null variant came out significant. {arm.variant} drops documents at random at "
+                "the keep "
+                f"rate of {arm.random_like}, yet it is {arm.pooled.verdict} than {arm.pooled.against} "
+                "(corrected p "
+                f"{format_p(arm.pooled.p_corrected)}). Either losing that much text matters by itself, or "
+                "the error "
+                f"bars are too narrow: judge {arm.random_like} against {arm.variant}, not against the "
+                "baseline.",
                 arm.variant,
             )
 
@@ -81,7 +85,8 @@ def _about_runs(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
     if off:
         yield Caveat(
             "budget_differs",
-            f"{_some(sorted(off))} saw more than 1% more or fewer bytes than the budget of {plan.budget_bytes:,}.",
+            f"{_some(sorted(off))} saw more than 1% more or fewer bytes than the budget of "
+            f"{plan.budget_bytes:,}.",
         )
 
 
@@ -91,7 +96,8 @@ def _about_sample(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
         cost = "no interval can be given" if seeds == 1 else "each interval is wider to pay for that"
         yield Caveat(
             "few_seeds",
-            f"Only {seeds} paired seed{'s' if seeds > 1 else ''}: the spread between seeds is itself poorly known, "
+            f"Only {seeds} paired seed{'s' if seeds > 1 else ''}: the spread between seeds is itself poorly "
+            "known, "
             f"{cost}.",
         )
     comparisons = [arm.pooled.comparison for arm in judgement.arms if arm.pooled.comparison is not None]
@@ -99,13 +105,15 @@ def _about_sample(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
         yield Caveat(
             "few_clusters",
             f"The held-out set has {comparisons[0].clusters} independent clusters, worth "
-            f"{comparisons[0].effective_clusters:.1f} of equal weight: the part of the error that comes from the "
+            f"{comparisons[0].effective_clusters:.1f} of equal weight: the part of the error that comes from "
+            "the "
             "documents is itself poorly known.",
         )
     if comparisons and comparisons[0].single_cluster_groups:
         yield Caveat(
             "single_cluster",
-            f"{_some(comparisons[0].single_cluster_groups)}: all held-out documents belong to one cluster, so the "
+            f"{_some(comparisons[0].single_cluster_groups)}: all held-out documents belong to one cluster, "
+            "so the "
             "error bars cannot contain the luck of that choice.",
         )
     small = sorted(
@@ -118,19 +126,24 @@ def _about_sample(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
     )
     if small:
         yield Caveat(
-            "small_slices", f"Slices of fewer than {FEW_DOCUMENTS} held-out documents are hints only: {_some(small, 8)}."
+            "small_slices",
+            f"Slices of fewer than {FEW_DOCUMENTS} held-out documents are hints only: {_some(small, 8)}.",
         )
 
 
 def _about_proxies(judgement: Judgement) -> Iterator[Caveat]:
     unknown = sorted({health.proxy for health in judgement.health if health.ngram2_bits_per_byte is None})
     if unknown:
-        yield Caveat("no_gate", f"No n-gram gate was measured for {_some(unknown)}; whether they are fit to judge is open.")
+        yield Caveat(
+            "no_gate",
+            f"No n-gram gate was measured for {_some(unknown)}; whether they are fit to judge is open.",
+        )
     weak = sorted({health.proxy for health in judgement.health if not health.passes})
     if weak:
         yield Caveat(
             "proxy_too_weak",
-            f"{_some(weak)} did not beat an order-2 n-gram of the same bytes on every variant and does not count there.",
+            f"{_some(weak)} did not beat an order-2 n-gram of the same bytes on every variant and does not "
+            "count there.",
         )
     for pair in judgement.agreement:
         if pair.kendall_tau is not None and pair.arms >= 3 and pair.kendall_tau < 0.5:
@@ -160,7 +173,8 @@ def _about_arm(judgement: Judgement, arm: Arm) -> Iterator[Caveat]:
             advice = f" More {more} would help most."
         yield Caveat(
             "underpowered",
-            f"{arm.variant}: a difference below {mde:.4f} bits per byte could not have been seen reliably, which is "
+            f"{arm.variant}: a difference below {mde:.4f} bits per byte could not have been seen reliably, "
+            "which is "
             f"more than the margin of {plan.margin_bits_per_byte:g}.{advice}",
             arm.variant,
         )
@@ -168,7 +182,8 @@ def _about_arm(judgement: Judgement, arm: Arm) -> Iterator[Caveat]:
         if comparison.interval[0] > 0 or comparison.interval[1] < 0:
             yield Caveat(
                 "not_after_correction",
-                f"{arm.variant}: its own interval excludes zero, but with this many variants one such interval is "
+                f"{arm.variant}: its own interval excludes zero, but with this many variants one such "
+                "interval is "
                 f"expected by chance more often than {plan.alpha:.0%}.",
                 arm.variant,
             )
@@ -176,7 +191,8 @@ def _about_arm(judgement: Judgement, arm: Arm) -> Iterator[Caveat]:
     if verdict.verdict == BETTER and null is not None and null.verdict != BETTER:
         yield Caveat(
             "not_better_than_null",
-            f"{arm.variant} beats {plan.baseline} but not {null.against}, which drops as much at random: the gain "
+            f"{arm.variant} beats {plan.baseline} but not {null.against}, which drops as much at random: the "
+            "gain "
             "may come from seeing fewer different documents, not from the choice of them.",
             arm.variant,
         )
@@ -193,12 +209,13 @@ def _about_arm(judgement: Judgement, arm: Arm) -> Iterator[Caveat]:
             f"{arm.variant} is {verdict.verdict} overall, but the other way round on {_some(opposite)}.",
             arm.variant,
         )
-    for proxy in verdict.proxies:
-        where = _late_crossing(judgement.curves, arm.variant, plan.baseline, proxy)
+    for proxy in verdict.proxies if verdict.verdict in (BETTER, WORSE) else ():
+        where = _late_crossing(judgement.curves, arm.variant, proxy)
         if where is not None:
             yield Caveat(
                 "late_crossing",
-                f"{arm.variant} under {proxy}: its learning curve crosses the baseline's at {where:,.0f} bytes, in "
+                f"{arm.variant} under {proxy}: its learning curve crosses the baseline's at {where:,.0f} "
+                "bytes, in "
                 "the second half of the budget; a longer run may say something else.",
                 arm.variant,
             )
@@ -214,7 +231,8 @@ def _about_train_loss(judgement: Judgement, arm: Arm) -> Iterator[Caveat]:
         yield Caveat(
             "train_loss_opposite",
             f"{arm.variant}: the training loss ({own.train_bits_per_byte:.3f} against "
-            f"{base.train_bits_per_byte:.3f} bits per byte) points the other way. It measures how easy the corpus is, "
+            f"{base.train_bits_per_byte:.3f} bits per byte) points the other way. It measures how easy the "
+            "corpus is, "
             "not how good.",
             arm.variant,
         )
@@ -226,21 +244,19 @@ def _about_repetition(judgement: Judgement) -> Iterator[Caveat]:
             code = "too_many_epochs" if economics.epochs > TOO_MANY_EPOCHS else "many_epochs"
             yield Caveat(
                 code,
-                f"{variant} was read {economics.epochs:.1f} times: {economics.bytes_seen:,.0f} bytes seen are worth "
-                f"about {economics.effective_ratio:.0%} of that in fresh text. A stricter filter looks worse at a "
+                f"{variant} was read {economics.epochs:.1f} times: {economics.bytes_seen:,.0f} bytes seen "
+                "are worth "
+                f"about {economics.effective_ratio:.0%} of that in fresh text. A stricter filter looks worse "
+                "at a "
                 "fixed number of bytes than it would on a larger pool.",
                 variant,
             )
 
 
-def _late_crossing(curves: Sequence[Curve], variant: str, baseline: str, proxy: str) -> float | None:
+def _late_crossing(curves: Sequence[Curve], variant: str, proxy: str) -> float | None:
     """Bytes at which the arm's mean curve last crossed the baseline's, if in the second half."""
-    by_key = {(curve.variant, curve.proxy): dict(curve.points()) for curve in curves}
-    arm, base = by_key.get((variant, proxy)), by_key.get((baseline, proxy))
-    if not arm or not base:
-        return None
-    common = sorted(set(arm) & set(base))
-    gaps = [arm[seen] - base[seen] for seen in common]
+    curve = next((c for c in curves if (c.variant, c.proxy) == (variant, proxy)), None)
+    common, gaps = (curve.gap_bytes, curve.gap_mean) if curve is not None else ((), ())
     for index in range(len(common) - 1, 0, -1):
         left, right = gaps[index - 1], gaps[index]
         if left * right < 0:
@@ -277,15 +293,18 @@ def headline_of(judgement: Judgement) -> str:
             sentences.append(f"Also better: {_listed(better[1:])}.")
     elif len(by_verdict[TOO_WEAK]) == len(candidates):
         sentences.append(
-            "No verdict: at this budget no proxy beats an order-2 n-gram of the same bytes, so none is fit to judge."
+            "No verdict: at this budget no proxy beats an order-2 n-gram of the same bytes, so none is fit "
+            "to judge."
         )
     elif len(by_verdict[EQUIVALENT]) == len(candidates):
         sentences.append(
-            f"No choice made a difference that matters: all are within {plan.margin_bits_per_byte:g} bits per byte of "
+            f"No choice made a difference that matters: all are within {plan.margin_bits_per_byte:g} bits "
+            "per byte of "
             f"`{plan.baseline}`."
         )
     elif not by_verdict[WORSE]:
-        sentences.append(f"No choice could be told apart from `{plan.baseline}` at this budget{_would_be_seen(candidates)}.")
+        seen = _would_be_seen(candidates)
+        sentences.append(f"No choice could be told apart from `{plan.baseline}` at this budget{seen}.")
     else:
         sentences.append(f"No choice made a better corpus than `{plan.baseline}`.")
     if by_verdict[WORSE]:
@@ -294,7 +313,8 @@ def headline_of(judgement: Judgement) -> str:
     if rest:
         sentences.append(f"Undecided: {', '.join(f'`{arm.variant}`' for arm in rest)}{_would_be_seen(rest)}.")
     if by_verdict[EQUIVALENT] and len(by_verdict[EQUIVALENT]) < len(candidates):
-        sentences.append(f"No difference that matters: {', '.join(f'`{a.variant}`' for a in by_verdict[EQUIVALENT])}.")
+        same = ", ".join(f"`{arm.variant}`" for arm in by_verdict[EQUIVALENT])
+        sentences.append(f"No difference that matters: {same}.")
     return " ".join(sentences)
 
 

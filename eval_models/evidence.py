@@ -92,8 +92,8 @@ class Evidence:
 def read_evidence(output_dir: Path, plan: StudyPlan) -> Evidence:
     """Reads runs/<run id>/ for every run of the plan; a run without result.json counts as missing.
 
-    Raises HeldOutMismatch, naming run and document, if the runs were scored on different documents; ValueError,
-    naming the file, if one cannot be understood.
+    Raises HeldOutMismatch, naming run and document, if the runs were scored on different documents;
+    ValueError, naming the file, if one cannot be understood.
     """
     held_out: HeldOut | None = None
     first = ""
@@ -172,7 +172,9 @@ def _read_scores(path: Path, run_id: str) -> tuple[HeldOut, npt.NDArray[np.float
     if (nbytes <= 0).any():
         raise ValueError(f"{path}: document {ids[int((nbytes <= 0).argmax())]} has no bytes")
     # A document without a cluster is its own.
-    clusters = tuple(cluster or f"document/{doc}" for cluster, doc in zip(strings("cluster"), ids, strict=True))
+    clusters = tuple(
+        cluster or f"document/{doc}" for cluster, doc in zip(strings("cluster"), ids, strict=True)
+    )
     documents = HeldOut(
         doc_id=ids,
         source=strings("source"),

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -17,32 +16,8 @@ from kernels import selective_scan
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eval_models.proxies import MambaConfig
 from eval_models.vocabulary import VOCABULARY_SIZE
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MambaConfig:
-    """Shape of a Mamba proxy."""
-
-    width: int  # d, of the residual stream
-    layers: int
-    states: int = 16  # n, per channel; 16 in the published models
-    expand: int = 2  # inner width e = expand * width
-    conv_width: int = 4
-    dt_rank: int = 0  # 0: ceil(width / 16), as published
-
-    family = "mamba"
-
-    @property
-    def rank(self) -> int:
-        return self.dt_rank or math.ceil(self.width / 16)
-
-    def flops_per_token(self, window: int) -> int:
-        """Floating-point operations to train on one token: 6 a weight, and the scan (about 3 * 7 a state)."""
-        inner = self.expand * self.width
-        weights = 3 * inner * self.width + inner * (2 * self.rank + 2 * self.states)
-        per_layer = 6 * weights + 21 * inner * self.states + 6 * inner * self.conv_width
-        return self.layers * per_layer + 6 * self.width * VOCABULARY_SIZE
 
 
 class CausalConv(torch.autograd.Function):
@@ -130,7 +105,7 @@ class Mamba(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(config.width) for _ in range(config.layers))
         self.mixers = nn.ModuleList(MambaMixer(config) for _ in range(config.layers))
         self.last_norm = RMSNorm(config.width)
-        nn.init.normal_(self.embedding, std=0.02)
+        nn.init.normal_(self.embedding, std=config.embedding_std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         residual = F.embedding(tokens, self.embedding)

@@ -7,35 +7,14 @@ at proxy sizes the cost is the number of calls, not the arithmetic.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
+
+from eval_models.proxies import OptimiserConfig
 
 # Coefficients of the quintic iteration, Jordan et al. 2024 (steepest at zero that still keeps values in [0.7, 1.2]).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OptimiserConfig:
-    """Learning rates are peaks; the schedule is linear warm-up, constant, linear decay to zero."""
-
-    muon_learning_rate: float  # of the block matrices, relative to their orthogonal update
-    adam_learning_rate: float  # of embeddings, norms, biases, convolutions, A_log, D
-    weight_decay: float = 0.0  # decoupled, of the block matrices only
-    momentum: float = 0.95
-    betas: tuple[float, float] = (0.9, 0.95)
-    warm_up: float = 0.05  # fraction of the steps
-    decay: float = 0.6  # fraction of the steps
-    clip: float = 1.0  # norm of the whole gradient
-
-    def factor(self, step: int, steps: int) -> float:
-        """Of the peak learning rate at step 0 <= step < steps; the last step is small but not zero."""
-        done = (step + 1) / steps
-        rise = (step + 1) / max(1.0, self.warm_up * steps)
-        fall = (1.0 - done + 1.0 / steps) / max(self.decay, 1.0 / steps)
-        return min(1.0, rise, fall)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class StudyPlan:
     """The variant against which every other one is judged."""
 
     variants: tuple[str, ...] = ()
-    """All variants to train on, in the order of the report. The baseline is added in front if it is missing."""
+    """All variants to train on, in the order of the report. The baseline is added in front if it is missing.
+    """
 
     random_like: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Null variant -> the variant whose keep rate it copies (for example {"random_dedup": "dedup"})."""
@@ -76,7 +77,9 @@ class StudyPlan:
         for null, mimicked in self.random_like.items():
             for name in (null, mimicked):
                 if name not in self.variants:
-                    raise ValueError(f"study.random_like: {name!r} is not a variant; have {list(self.variants)}")
+                    raise ValueError(
+                        f"study.random_like: {name!r} is not a variant; have {list(self.variants)}"
+                    )
             if null in (mimicked, self.baseline):
                 raise ValueError(f"study.random_like: {null!r} cannot be the null of {mimicked!r}")
         if self.seeds < 1:
@@ -84,10 +87,14 @@ class StudyPlan:
         if self.budget_bytes < 1:
             raise ValueError(f"study.budget_bytes: found {self.budget_bytes}, need 1 or more")
         if not self.margin_bits_per_byte > 0:
-            raise ValueError(f"study.margin_bits_per_byte: found {self.margin_bits_per_byte}, need more than 0")
+            raise ValueError(
+                f"study.margin_bits_per_byte: found {self.margin_bits_per_byte}, need more than 0"
+            )
         for field in ("alpha", "power"):
             if not 0 < getattr(self, field) < 1:
-                raise ValueError(f"study.{field}: found {getattr(self, field)}, need a number between 0 and 1")
+                raise ValueError(
+                    f"study.{field}: found {getattr(self, field)}, need a number between 0 and 1"
+                )
         for field in ("jobs", "threads"):
             count = getattr(self, field)
             if count is not None and count < 1:

@@ -1,19 +1,19 @@
 """Paired comparison of two corpora from the per-document nats of proxies trained on each.
 
-The estimand is the macro mean over sources of the difference in held-out bits per byte, arm minus baseline, so
-negative is better. It is uncertain in two crossed ways: another seed would give another model, and another
+The estimand is the macro mean over sources of the difference in held-out bits per byte, arm minus baseline,
+so negative is better. It is uncertain in two crossed ways: another seed would give another model, and another
 held-out sample would give other documents. Every error bar here covers both:
 
 * Seeds are paired (same initialisation and data order for both arms), so only differences are analysed.
 * Documents are resampled by cluster (near-duplicates, one site, one repository), within their source.
 * Each component keeps its own Student quantile. With variances V_s (seeds, S - 1 degrees of freedom) and V_c
-  (clusters, nu_c), the half width is sqrt(t_s^2 V_s + t_c^2 V_c): the margins of two independent errors added in
-  squares (Zou & Donner 2008, "MOVER"). It is the paired t interval when the seeds dominate and the cluster t
-  interval when the documents do. Chosen over Welch-Satterthwaite because that one is liberal with 2 or 3 seeds
-  (simulated false-positive rate at alpha .05, S = 3, V_s = 9 V_c: .079, against .040 here), and over plain
-  percentiles because three seeds have only ten different resamples. The p value inverts the same interval, so
-  p < alpha if and only if the interval excludes zero. Interactions of seed and document are counted in both
-  components, which errs on the careful side.
+  (clusters, nu_c), the half width is sqrt(t_s^2 V_s + t_c^2 V_c): the margins of two independent errors added
+  in squares (Zou & Donner 2008, "MOVER"). It is the paired t interval when the seeds dominate and the cluster
+  t interval when the documents do. Chosen over Welch-Satterthwaite because that one is liberal with 2 or 3
+  seeds (simulated false-positive rate at alpha .05, S = 3, V_s = 9 V_c: .079, against .040 here), and over
+  plain percentiles because three seeds have only ten different resamples. The p value inverts the same
+  interval, so p < alpha if and only if the interval excludes zero. Interactions of seed and document are
+  counted in both components, which errs on the careful side.
 
 Pure numpy and scipy; no files.
 """
@@ -30,7 +30,9 @@ import numpy.typing as npt
 from scipy import optimize, special, stats
 
 REPEAT_HALF_LIFE = 15.39
-"""R*_D of the repetition law (Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", fit for data)."""
+"""R*_D of the repetition law (Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", fit for
+data).
+"""
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -55,7 +57,8 @@ class ClusterSums:
         seeds, clusters, groups = self.nats.shape
         if self.bytes.shape != (clusters, groups) or self.stratum.shape != (clusters,):
             raise ValueError(
-                f"cluster sums: nats {self.nats.shape}, bytes {self.bytes.shape}, stratum {self.stratum.shape} "
+                f"cluster sums: nats {self.nats.shape}, bytes {self.bytes.shape}, stratum "
+                f"{self.stratum.shape} "
                 "do not fit [S, C, K], [C, K], [C]"
             )
         if len(self.groups) != groups:
@@ -76,14 +79,17 @@ def cluster_sums(
 ) -> ClusterSums:
     """Adds documents up to clusters.
 
-    nats [S, D], nbytes [D]; clusters, sources: D names; groups: for each document the slices that it belongs to
-    (its source alone when None). A cluster's home is the source that has most of its bytes (first name on a tie).
+    nats [S, D], nbytes [D]; clusters, sources: D names; groups: for each document the slices that it belongs
+    to (its source alone when None). A cluster's home is the source that has most of its bytes (first name on
+    a tie).
     """
     values = np.atleast_2d(np.asarray(nats, dtype=np.float64))
     size = np.asarray(nbytes, dtype=np.float64)
     memberships = [(source,) for source in sources] if groups is None else groups
     if not values.shape[1] == len(size) == len(clusters) == len(sources) == len(memberships):
-        raise ValueError("cluster sums: nats, bytes, clusters, sources and groups differ in their number of documents")
+        raise ValueError(
+            "cluster sums: nats, bytes, clusters, sources and groups differ in their number of documents"
+        )
     cluster_of, n_clusters = _codes(clusters)
     source_of, n_sources = _codes(sources)
     homes = np.zeros((n_clusters, n_sources))
@@ -109,9 +115,9 @@ def _codes(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], int]:
 class Resampler:
     """Weights of a crossed bootstrap, drawn once and shared by all arms and slices of one study.
 
-    Draws n - 1 of n with replacement in each dimension and scales by n / (n - 1) (Rao & Wu 1988): unbiased for
-    the variance even with 2 or 3 seeds, where drawing n of n would give (n - 1) / n of it. A stratum with one
-    cluster, and a single seed, cannot be resampled and keep weight 1.
+    Draws n - 1 of n with replacement in each dimension and scales by n / (n - 1) (Rao & Wu 1988): unbiased
+    for the variance even with 2 or 3 seeds, where drawing n of n would give (n - 1) / n of it. A stratum with
+    one cluster, and a single seed, cannot be resampled and keep weight 1.
     Memory: 2 bytes x draws x clusters (20,000 clusters: 80 MB).
     """
 
@@ -138,7 +144,8 @@ class Resampler:
         return cls(np.ones((draws, 1), dtype=np.uint16), cluster_counts, scale, 1.0)
 
     def deltas(self, sums: ClusterSums) -> tuple[Floats, Floats]:
-        """Resampled bits per byte: macro over the groups [B], and of each group [B, K] (nan if it vanished)."""
+        """Resampled bits per byte: macro over the groups [B], and of each group [B, K] (nan if it vanished).
+        """
         seeds, clusters, groups = sums.nats.shape
         flat = sums.nats.transpose(1, 0, 2).reshape(clusters, seeds * groups)
         draws = len(self.seed_counts)
@@ -159,7 +166,7 @@ def _counts(rng: np.random.Generator, draws: int, n: int) -> npt.NDArray[np.uint
     return np.bincount(chosen.ravel(), minlength=draws * n).reshape(draws, n).astype(np.uint16)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Arm minus baseline in bits per byte (negative is better), with all that is needed to judge it.
 
@@ -169,33 +176,32 @@ class Comparison:
     delta: float
     by_group: Mapping[str, float]
     by_seed: tuple[float, ...]
-    se: float | None
-    """Standard error of delta, from the crossed bootstrap."""
-    se_seeds: float | None
-    se_documents: float
-    sd_pair: float | None
-    """Standard deviation over seeds of the paired difference."""
-    sd_document: float
-    """Standard deviation of a cluster, scaled so that se_documents = sd_document / sqrt(effective_clusters)."""
-    effective_clusters: float
-    t_quantile: float | None
-    """Half width of the interval / se: between the Student quantiles of the seeds and of the clusters."""
-    interval: tuple[float, float] | None
-    equivalence_interval: tuple[float, float] | None
-    """The 1 - 2 alpha interval: inside +- margin means equivalent (two one-sided tests)."""
-    percentile_interval: tuple[float, float] | None
-    """Plain percentiles of the draws; shown for comparison only, too narrow with few seeds."""
-    p: float | None
-    p_equivalence: float | None
-    p_paired_t: float | None
-    """Over seeds alone, documents taken as fixed."""
-    minimum_detectable_effect: float | None
     seeds: int
     clusters: int
     single_cluster_groups: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    """Groups whose text lies in one cluster: the luck of that choice is not in the error."""
+    se_documents: float
+    sd_document: float
+    """Standard deviation of a cluster, scaled so that se_documents = sd_document / sqrt(effective_clusters).
+    """
+    effective_clusters: float
+    se: float | None = None
+    """Standard error of delta, from the crossed bootstrap."""
+    se_seeds: float | None = None
+    sd_pair: float | None = None
+    """Standard deviation over seeds of the paired difference."""
+    t_quantile: float | None = None
+    """Half width of the interval / se: between the Student quantiles of the seeds and of the clusters."""
+    interval: tuple[float, float] | None = None
+    equivalence_interval: tuple[float, float] | None = None
+    """The 1 - 2 alpha interval: inside +- margin means equivalent (two one-sided tests)."""
+    percentile_interval: tuple[float, float] | None = None
+    """Plain percentiles of the draws; for comparison only, too narrow with few seeds."""
+    p: float | None = None
+    p_equivalence: float | None = None
+    p_paired_t: float | None = None
+    """Over seeds alone, documents taken as fixed."""
+    minimum_detectable_effect: float | None = None
 
 
 def compare(
@@ -208,7 +214,9 @@ def compare(
     draws: int = BOOTSTRAP_DRAWS,
     seed: int = 0,
 ) -> Comparison:
-    """Judges one paired difference; groups weigh equally. `resampler` must fit the seeds and strata of `sums`."""
+    """Judges one paired difference; groups weigh equally. `resampler` must fit the seeds and strata of
+    `sums`.
+    """
     seeds, clusters, groups = sums.nats.shape
     if not np.isfinite(sums.nats).all():
         raise ValueError("compare: nats are not finite")
@@ -229,10 +237,7 @@ def compare(
         "single_cluster_groups": single,
     }
     if seeds < 2:
-        nothing = {
-            field.name: None for field in dataclasses.fields(Comparison) if field.name not in common
-        }
-        return Comparison(**common, **nothing)
+        return Comparison(**common)
     sd_pair = float(by_seed.std(ddof=1))
     var_seeds = sd_pair**2 / seeds
     resampler = resampler or Resampler.draw(seeds, sums.stratum, draws, seed)
@@ -260,11 +265,12 @@ def compare(
 
 
 def _cluster_variance(sums: ClusterSums) -> tuple[float, float, float, tuple[str, ...]]:
-    """Linearised (delta method) variance of the macro mean over the clusters drawn, stratified by home source.
+    """Linearised (delta method) variance of the macro mean over the clusters drawn, stratified by home
+    source.
 
-    Returns the variance, its degrees of freedom (Welch-Satterthwaite over strata, each with its effective number
-    of clusters), the effective number of clusters (Kish 1965: (sum w)^2 / sum w^2 over the clusters' weights in
-    the macro mean), and the groups which rest on one cluster and so have no estimate.
+    Returns the variance, its degrees of freedom (Welch-Satterthwaite over strata, each with its effective
+    number of clusters), the effective number of clusters (Kish 1965: (sum w)^2 / sum w^2 over the clusters'
+    weights in the macro mean), and the groups which rest on one cluster and so have no estimate.
     """
     total = sums.bytes.sum(0)
     groups = len(total)
@@ -327,7 +333,8 @@ class _Combined:
         return math.exp(optimize.brentq(lambda x: self._squared(x) - target, lowest, 0.0, xtol=1e-12))
 
     def p_within(self, margin: float) -> float:
-        """Two one-sided tests (Schuirmann 1987): the larger p of `delta <= -margin` and `delta >= +margin`."""
+        """Two one-sided tests (Schuirmann 1987): the larger p of `delta <= -margin` and `delta >= +margin`.
+        """
         one_sided = []
         for bound, inside in ((-margin, self.delta > -margin), (margin, self.delta < margin)):
             two_sided = self.p(bound)
@@ -352,7 +359,9 @@ def minimum_detectable_effect(se: float, seeds: int, *, alpha: float = 0.05, pow
     return float((t.ppf(1 - alpha / 2) + t.ppf(power)) * se)
 
 
-def crossed_standard_error(sd_pair: float, seeds: int, sd_document: float, effective_clusters: float) -> float:
+def crossed_standard_error(
+    sd_pair: float, seeds: int, sd_document: float, effective_clusters: float
+) -> float:
     """sqrt(sd_pair^2 / S + sd_document^2 / D_eff): for planning a study from a pilot."""
     return math.sqrt(sd_pair**2 / seeds + sd_document**2 / effective_clusters)
 
@@ -372,7 +381,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
     order = np.argsort(p, kind="stable")[::-1]
     ranks = np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.minimum.accumulate(p[order] * len(p) / ranks), 1.0)
+    adjusted[order] = np.minimum(np.minimum.accumulate(p[order] * (len(p) / ranks)), 1.0)
     return tuple(map(float, adjusted))
 
 
@@ -407,7 +416,9 @@ def effective_bytes(seen: float, unique: float, half_life: float = REPEAT_HALF_L
 
 @dataclasses.dataclass(frozen=True)
 class Multiplier:
-    """`value` x the baseline's compute gives the arm's result. bound: '', '<' or '>' when a curve ends before."""
+    """`value` x the baseline's compute gives the arm's result. bound: '', '<' or '>' when a curve ends
+    before.
+    """
 
     value: float
     bound: str = ""
@@ -416,13 +427,14 @@ class Multiplier:
 def compute_multiplier(
     baseline: Sequence[tuple[float, float]], arm: Sequence[tuple[float, float]]
 ) -> Multiplier | None:
-    """What the arm's corpus is worth in bytes of the baseline's, from learning curves of (bytes seen, bits per byte).
+    """What the arm's corpus is worth in bytes of the baseline's, from learning curves of (bytes seen, bits
+    per byte).
 
     Arm worse: the bytes at which the baseline already had the arm's final score, over the budget (below 1).
-    Arm better: the budget over the bytes at which the arm already had the baseline's final score (above 1), so
-    that nothing is extrapolated beyond the budget. Interpolated in log bytes on the running minimum. Points before
-    the end had not finished their learning-rate decay, so both read closer to 1 than separate full runs would.
-    None if a curve has fewer than two points.
+    Arm better: the budget over the bytes at which the arm already had the baseline's final score (above 1),
+    so that nothing is extrapolated beyond the budget. Interpolated in log bytes on the running minimum.
+    Points before the end had not finished their learning-rate decay, so both read closer to 1 than separate
+    full runs would. None if a curve has fewer than two points.
     """
     if len(baseline) < 2 or len(arm) < 2:
         return None
@@ -454,7 +466,8 @@ def _first_reach(curve: Sequence[tuple[float, float]], goal: float) -> tuple[flo
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Agreement of two rankings of the same arms; decision_accuracy = share of pairs put in the same order."""
+    """Agreement of two rankings of the same arms; decision_accuracy = share of pairs put in the same order.
+    """
 
     first: str
     second: str

@@ -2,13 +2,13 @@
 
 Which number decides:
 
-* Primary: macro bits per byte over sources, pooled over the proxies that beat their n-gram gate (each proxy weighs
-  the same, a seed is one unit across proxies), arm against baseline.
-* Holm over the arms, separately for "different" and for "equivalent"; null arms form a family of their own, as
-  controls are no candidates. Verdicts of single proxies are Holm-corrected within the proxy and support the pooled
-  one. Slices are exploratory: Benjamini-Hochberg over all slices of all arms.
-* Equivalent needs a passed equivalence test (TOST within the plan's margin); it goes before better or worse, since
-  the margin is the smallest difference that the plan's author cares about.
+* Primary: macro bits per byte over sources, pooled over the proxies that beat their n-gram gate (each proxy
+  weighs the same, a seed is one unit across proxies), arm against baseline.
+* Holm over the arms, separately for "different" and for "equivalent"; null arms form a family of their own,
+  as controls are no candidates. Verdicts of single proxies are Holm-corrected within the proxy and support
+  the pooled one. Slices are exploratory: Benjamini-Hochberg over all slices of all arms.
+* Equivalent needs a passed equivalence test (TOST within the plan's margin); it goes before better or worse,
+  since the margin is the smallest difference that the plan's author cares about.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +74,7 @@ def judge(output_dir: str | Path, plan: StudyPlan, *, draws: int = statistics.BO
         curve
         for proxy in plan.proxies
         for variant in plan.variants
-        if (curve := _curve(evidence, variant, proxy)) is not None
+        if (curve := _curve(evidence, variant, proxy, plan.baseline)) is not None
     )
     arms = bench.arms(curves)
     judgement = Judgement(
@@ -128,7 +127,9 @@ class _Bench:
             if (run := self.usable(variant, proxy, seed)) is not None
         ]
 
-    def sums(self, nats: npt.NDArray[np.float64], groups: Sequence[Sequence[str]] | None = None) -> ClusterSums:
+    def sums(
+        self, nats: npt.NDArray[np.float64], groups: Sequence[Sequence[str]] | None = None
+    ) -> ClusterSums:
         held = self.held_out
         return statistics.cluster_sums(nats, held.bytes, held.cluster, held.source, groups)
 
@@ -145,7 +146,9 @@ class _Bench:
         )
 
     def _health(self, variant: str, proxy: str) -> ProxyHealth | None:
-        runs = [run for seed in range(self.plan.seeds) if (run := self.usable(variant, proxy, seed)) is not None]
+        runs = [
+            run for seed in range(self.plan.seeds) if (run := self.usable(variant, proxy, seed)) is not None
+        ]
         if not runs:
             return None
         macro = statistics.compare(self.sums(np.mean([run.nats for run in runs], axis=0))).delta
@@ -172,8 +175,12 @@ class _Bench:
         """Seeds that both variants finished under all the proxies, and the nats [S, D], mean over proxies."""
         seeds, rows = [], []
         for seed in range(self.plan.seeds):
-            pairs = [(self.usable(variant, proxy, seed), self.usable(against, proxy, seed)) for proxy in proxies]
-            differences = [arm.nats - base.nats for arm, base in pairs if arm is not None and base is not None]
+            pairs = [
+                (self.usable(variant, proxy, seed), self.usable(against, proxy, seed)) for proxy in proxies
+            ]
+            differences = [
+                arm.nats - base.nats for arm, base in pairs if arm is not None and base is not None
+            ]
             if differences and len(differences) == len(pairs):
                 seeds.append(seed)
                 rows.append(np.mean(differences, axis=0))
@@ -200,7 +207,9 @@ class _Bench:
         null_of = {mimicked: null for null, mimicked in plan.random_like.items()}
         candidates = [name for name in plan.arms if name not in nulls]
 
-        def family(names: Sequence[str], pick: Callable[[str], tuple[str, tuple[str, ...], str]]) -> dict[str, Verdict]:
+        def family(
+            names: Sequence[str], pick: Callable[[str], tuple[str, tuple[str, ...], str]]
+        ) -> dict[str, Verdict]:
             drafts = [self._draft(name, *pick(name)) for name in names]
             return {verdict.variant: verdict for verdict in _corrected(drafts, plan)}
 
@@ -239,7 +248,8 @@ class _Bench:
                     against_null=against_null.get(name),
                     slices=slices[name],
                     signs=statistics.sign_consistency(
-                        verdict.comparison.delta, [effect.comparison.delta for effect in sources or slices[name]]
+                        verdict.comparison.delta,
+                        [effect.comparison.delta for effect in sources or slices[name]],
                     )
                     if verdict.comparison is not None
                     else None,
@@ -255,10 +265,16 @@ class _Bench:
 
     def _arch_sensitive(self, variant: str, verdicts: Sequence[Verdict]) -> bool:
         """Two families give effects of opposite sign that differ beyond chance, or opposite verdicts."""
-        fit = [verdict for verdict in verdicts if verdict.verdict != TOO_WEAK and verdict.comparison is not None]
+        fit = [
+            verdict for verdict in verdicts if verdict.verdict != TOO_WEAK and verdict.comparison is not None
+        ]
         for i, a in enumerate(fit):
             for b in fit[i + 1 :]:
-                if a.comparison is None or b.comparison is None or self.family(a.proxy) == self.family(b.proxy):
+                if (
+                    a.comparison is None
+                    or b.comparison is None
+                    or self.family(a.proxy) == self.family(b.proxy)
+                ):
                     continue
                 if {a.verdict, b.verdict} == {BETTER, WORSE}:
                     return True
@@ -300,8 +316,10 @@ class _Bench:
         for health in self.health:
             if health.proxy == proxy and health.variant in (variant, against) and not health.passes:
                 return (
-                    f"{proxy} on {health.variant} scores {health.macro_bits_per_byte:.3f} bits per byte, an order-2 "
-                    f"n-gram of the same bytes {health.ngram2_bits_per_byte:.3f}: a proxy that knows no more than "
+                    f"{proxy} on {health.variant} scores {health.macro_bits_per_byte:.3f} bits per byte, an "
+                    "order-2 "
+                    f"n-gram of the same bytes {health.ngram2_bits_per_byte:.3f}: a proxy that knows no more "
+                    "than "
                     "letter statistics cannot judge text"
                 )
         return f"{proxy} has no runs"
@@ -323,9 +341,7 @@ class _Bench:
             _, nats = self.paired(variant, verdict.against, verdict.proxies)
             sums = self.sums(nats, groups)
             for index, name in enumerate(sums.groups):
-                part = ClusterSums(
-                    sums.nats[:, :, [index]], sums.bytes[:, [index]], sums.stratum, (name,)
-                )
+                part = ClusterSums(sums.nats[:, :, [index]], sums.bytes[:, [index]], sums.stratum, (name,))
                 clusters = int((part.bytes > 0).sum())
                 effects[variant].append(
                     SliceEffect(name, documents[name], clusters, self.compare(part), p_adjusted=None)
@@ -444,25 +460,42 @@ def _multiplier(
     return statistics.Multiplier(mean, bounds[0] if len(bounds) == 1 else "~" if bounds else "")
 
 
-def _curve(evidence: Evidence, variant: str, proxy: str) -> Curve | None:
-    runs = [
-        run for key, run in sorted(evidence.runs.items()) if key[:2] == (variant, proxy) and not run.fault
-    ]
-    curves = [dict(run.curve) for run in runs if run.curve]
-    if not curves:
+def _curve(evidence: Evidence, variant: str, proxy: str, baseline: str) -> Curve | None:
+    own, base = _seed_curves(evidence, variant, proxy), _seed_curves(evidence, baseline, proxy)
+    seen, table = _stacked(list(own.values()))
+    if not seen:
         return None
-    common = sorted(set.intersection(*(set(curve) for curve in curves)))
-    if not common:
-        return None
-    table = np.array([[curve[seen] for seen in common] for curve in curves])
+    shared = sorted(set(own) & set(base)) if variant != baseline else []
+    gap_seen, _ = _stacked([own[seed] for seed in shared] + [base[seed] for seed in shared])
+    gaps = np.array([[own[seed][x] - base[seed][x] for x in gap_seen] for seed in shared])
+    if not gap_seen:
+        gaps = np.zeros((1, 0))
     return Curve(
         variant=variant,
         proxy=proxy,
-        bytes_seen=tuple(common),
+        bytes_seen=tuple(seen),
         mean=tuple(map(float, table.mean(0))),
         low=tuple(map(float, table.min(0))),
         high=tuple(map(float, table.max(0))),
+        gap_bytes=tuple(gap_seen),
+        gap_mean=tuple(map(float, gaps.mean(0))),
+        gap_low=tuple(map(float, gaps.min(0))),
+        gap_high=tuple(map(float, gaps.max(0))),
     )
+
+
+def _seed_curves(evidence: Evidence, variant: str, proxy: str) -> dict[int, dict[float, float]]:
+    return {
+        key[2]: dict(run.curve)
+        for key, run in sorted(evidence.runs.items())
+        if key[:2] == (variant, proxy) and not run.fault and run.curve
+    }
+
+
+def _stacked(curves: Sequence[Mapping[float, float]]) -> tuple[list[float], npt.NDArray[np.float64]]:
+    """The points that all curves have, and their values [curve, point]."""
+    common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    return common, np.array([[curve[x] for x in common] for curve in curves])
 
 
 def _economics(runs: Sequence[Run]) -> Economics | None:

@@ -113,10 +113,10 @@ def detect_texts(data: bytes, offsets: np.ndarray) -> list[list[Span]]:
     if data.isascii():
         starts, ends = starts - base, ends - base
     else:
-        view = np.frombuffer(data, dtype=np.uint8)
-        before = np.zeros(len(view) + 1, dtype=np.int64)  # code points that start before each byte
-        np.cumsum((view & 0xC0) != 0x80, out=before[1:])
-        starts, ends = before[starts] - before[base], before[ends] - before[base]
+        wanted = np.unique(np.concatenate([starts, ends, base]))
+        before = scan.code_points(np.frombuffer(data, dtype=np.uint8), wanted)
+        starts, ends, base = (before[np.searchsorted(wanted, some)] for some in (starts, ends, base))
+        starts, ends = starts - base, ends - base
     for span, document, start, end in zip(spans, documents, starts.tolist(), ends.tolist(), strict=True):
         out[document].append(Span(start, end, span.kind, span.confidence))
     return [resolve(found) if len(found) > 1 else found for found in out]

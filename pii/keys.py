@@ -6,13 +6,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
 
 from pii.checks import url_password
 from pii.kinds import Span
-from pii.scan import WALL
+from pii.scan import WALL, Literals
 
 # (literal that begins every key of the format, pattern).  Formats as their issuers document them; the literal is
-# searched for by byte search, so a format costs one fast pass and no regular expression on ordinary text.
+# searched for by one pass over the bytes (`scan.Literals`); ordinary text meets no regular expression.
 # Every pattern is anchored, has no nested repetition and a bounded length.
 FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
     (literal, re.compile(pattern))
@@ -55,19 +58,28 @@ _HEX32 = re.compile(rb"[0-9a-f]{32}\Z")
 _WORDLIKE = re.compile(rb"[A-Za-z0-9_]")
 
 
+@cache
+def _literals() -> Literals:
+    return Literals(tuple(literal for literal, _ in FORMATS))
+
+
 def known_formats(buf: bytes) -> Iterator[Span]:
     """Every key of a known format in a buffer of many documents, as byte spans (a span may not cross a document:
     the caller checks)."""
-    for literal, pattern in FORMATS:
-        at = buf.find(literal)
-        while at >= 0:
-            found = _known(buf, at, literal, pattern)
-            if found is not None:
-                yield found
-            at = buf.find(literal, found.end if found is not None and found.end > at else at + 1)
+    done = [0] * len(FORMATS)
+    for at, which in _literals().find(np.frombuffer(buf, dtype=np.uint8)).tolist():
+        if at < done[which]:
+            continue
+        found = _known(buf, at, *FORMATS[which])
+        if found is not None:
+            done[which] = max(at + 1, found.end)
+            yield found
 
 
 def _known(buf: bytes, at: int, literal: bytes, pattern: re.Pattern[bytes]) -> Span | None:
+    standalone = literal not in (b"-----BEGIN ", b"-us")
+    if standalone and _word(buf, at - 1):
+        return None
     match = pattern.match(buf, at)
     if match is None:
         return None
@@ -86,7 +98,7 @@ def _known(buf: bytes, at: int, literal: bytes, pattern: re.Pattern[bytes]) -> S
         if head is None or _word(buf, head.start() - 1) or _word(buf, end):
             return None
         return Span(head.start(), end, "KEY", 0.9)
-    if _word(buf, at - 1) or _word(buf, end) or (literal == b"sk-" and at > 0 and buf[at - 1] in b"-."):
+    if _word(buf, end) or (literal == b"sk-" and at > 0 and buf[at - 1] in b"-."):
         return None
     value = match.group()
     if literal in (b"sk-", b"AKIA", b"ASIA", b"hf_") and not re.search(rb"\d", value):

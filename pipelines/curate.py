@@ -23,7 +23,7 @@ from pipelines.annotate import annotation_shard
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
-from pipelines.rules import Annotations, Decision, Rule, decide
+from pipelines.rules import Annotations, Decision, Rule, decide, random_cut, random_salt, uniform_hash
 from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
 from pipelines.split import HELD_OUT, SPLIT, TRAIN
 
@@ -329,12 +329,23 @@ def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> d
     }
 
 
-def keep_rates(summary: Mapping[str, Any]) -> dict[str, float]:
-    """source -> share of the eligible documents that a variant kept; what a `random_like` variant keeps."""
+def random_cuts(output: str, shards: Sequence[int], like: str, summary: Mapping[str, Any]) -> dict[str, float]:
+    """source -> cut of a RandomRule that keeps as many documents as the variant `like` with that summary.
+
+    Memory: 8 bytes a document that is eligible for training.
+    """
+    numbers: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for index in shards:
+        paths = {SPLIT: annotation_shard(output, SPLIT, index)}
+        for batch, known in read_aligned(document_shard(output, index), paths, ["doc_id", "source"]):
+            train = batch.filter(pc.equal(known[SPLIT].column("split"), TRAIN))
+            hashed = uniform_hash(train.column("doc_id").to_pylist(), random_salt(like))
+            sources = np.array(train.column("source").to_pylist(), dtype=object)
+            for source in set(sources.tolist()):
+                numbers.setdefault(source, []).append(hashed[sources == source])
     return {
-        source: counts["documents"] / counts["eligible"]["documents"]
-        for source, counts in summary["by_source"].items()
-        if counts["eligible"]["documents"]
+        source: random_cut(np.concatenate(found), summary["by_source"][source]["documents"])
+        for source, found in sorted(numbers.items())
     }
 
 

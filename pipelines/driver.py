@@ -78,10 +78,10 @@ class Driver:
         stage = Stage(
             INGEST,
             ingest.DOCUMENTS,
-            self._input_digests(units),
+            self._input_digests(),
             {
                 "limits": dataclasses.asdict(self.recipe.reader_limits()),
-                "sources": self._source_options(),
+                "units": manifests.digest([unit.describe() for unit in units]),
                 **({"redaction": repr(self.redaction)} if self.redaction is not None else {}),
             },
             _MODULES[INGEST],
@@ -246,8 +246,10 @@ class Driver:
         """The rules of a variant of the recipe; for a `random_like` one the other variant must be finished."""
         steps = self.recipe.variants[name]
         if steps.random_like:
-            rates = curate.keep_rates(self.stages[f"curate/{steps.random_like}"].summary)
-            return curate.Variant(name, (rules.RandomRule(steps.random_like, rates),))
+            like = steps.random_like
+            summary = self.stages[f"curate/{like}"].summary
+            cuts = curate.random_cuts(self.output, range(self.document_shards), like, summary)
+            return curate.Variant(name, (rules.RandomRule(like, cuts),))
         return curate.Variant(name, tuple(self._rule(step) for step in steps.steps))
 
     def _rule(self, step: Any) -> rules.Rule:
@@ -311,14 +313,22 @@ class Driver:
         prefix = ingest.DOCUMENTS + "/"
         return [shard for shard in self.stages[INGEST].shards if shard["path"].startswith(prefix)]
 
-    def _input_digests(self, units: Sequence[Unit]) -> dict[str, str]:
+    def _input_digests(self) -> dict[str, str]:
+        """source -> one hash over the names and contents of its files."""
         digests = InputDigests(storage.join(self.output, ".inputs.json"))
-        found = {source.name: digests.of_source(source, units) for source in self.sources}
+        found = {}
+        for source in self.sources:
+            files = {
+                (file.name, unit.resolve(file.path))
+                for unit in self.units
+                if unit.source == source.name
+                for file in (*unit.files, *unit.context)
+            }
+            if source.locators:
+                files.add(("locators", storage.absolute(source.locators.partition("!")[0])))
+            found[source.name] = digests.of_files(files)
         digests.save()
         return found
-
-    def _source_options(self) -> dict[str, Any]:
-        return {source.name: source.options() for source in self.sources}
 
     def _stage(self, name: str, inputs: Sequence[str], options: Mapping[str, Any]) -> Stage:
         kind = name.partition("/")[0]

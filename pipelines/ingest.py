@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.documents import DOCUMENT_SCHEMA, REJECTED_SCHEMA, doc_id
+from pipelines.documents import DOCUMENT_SCHEMA, REJECTED_SCHEMA
 from pipelines.manifest import Books
 from pipelines.readers import Document, Dropped, Limits, Rejected, Unit, read_unit
 from pipelines.shards import BATCH_BYTES, ShardWriter, write_shard
@@ -41,16 +41,12 @@ def rejected_batch(rows: Sequence[tuple[str, str | None, str, str, str]]) -> pa.
     return pa.RecordBatch.from_arrays(arrays, schema=REJECTED_SCHEMA)
 
 
-def document_batch(documents: Sequence[Document], source: str) -> pa.RecordBatch:
-    """Documents of one source as a batch of DOCUMENT_SCHEMA."""
+def document_batch(documents: Sequence[Document]) -> pa.RecordBatch:
+    """Documents as a batch of DOCUMENT_SCHEMA."""
     columns: dict[str, list[Any]] = {
-        "doc_id": [d.doc_id or doc_id(source, d.locator) for d in documents],
-        "source": [source] * len(documents),
-        "meta": [sorted(d.meta.items()) for d in documents],
+        name: [getattr(document, name) for document in documents] for name in DOCUMENT_SCHEMA.names
     }
-    for name in DOCUMENT_SCHEMA.names:
-        if name not in columns:
-            columns[name] = [getattr(d, name) for d in documents]
+    columns["meta"] = [sorted(document.meta.items()) for document in documents]
     return pa.RecordBatch.from_arrays(
         [pa.array(columns[field.name], field.type) for field in DOCUMENT_SCHEMA], schema=DOCUMENT_SCHEMA
     )
@@ -78,7 +74,7 @@ class _Tally:
 class IngestUnits:
     """Worker of the ingest stage: reads one unit, writes its document shard and its rejected shard.
 
-    Memory: one batch of documents (2 MB or one document), the ids of the unit, and the unit's rejects.
+    Memory: one batch of documents (2 MB or one document), the ids of the unit, the unit's rejects.
     """
 
     output: str
@@ -111,7 +107,6 @@ class IngestUnits:
 
     def _batches(self, unit: Unit, tally: _Tally) -> Iterator[pa.RecordBatch]:
         source = unit.source
-        seen: set[str] = set()
         pending: list[Document] = []
         pending_bytes = 0
         for item in read_unit(unit, self.limits):
@@ -122,20 +117,15 @@ class IngestUnits:
                 case Rejected(locator=locator, error=error, message=message):
                     tally.reject(locator, source, error, message)
                 case Document():
-                    identity = item.doc_id or doc_id(source, item.locator)
-                    if identity in seen:
-                        tally.reject(item.locator, source, "duplicate_id", f"id {identity} was already used")
-                        continue
-                    seen.add(identity)
                     tally.read += 1
                     tally.kept += 1
                     pending.append(item)
                     pending_bytes += len(item.text)
                     if pending_bytes >= BATCH_BYTES:
-                        yield document_batch(pending, source)
+                        yield document_batch(pending)
                         pending, pending_bytes = [], 0
         if pending:
-            yield document_batch(pending, source)
+            yield document_batch(pending)
 
 
 def ingest_tasks(units: Sequence[Unit]) -> list[bytes]:

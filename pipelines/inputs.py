@@ -26,6 +26,9 @@ class InputDigests:
             # Reading terabytes from an object store to find out that nothing changed would cost a run.
             stamp: list[Any] = [storage.size(path)]
             self._used[path] = [stamp, digest([path, stamp])]
+        elif not os.path.isfile(path):
+            # A dangling link or a device is an item that the reader refuses by name.
+            self._used[path] = [[], digest([path.rpartition("/")[2], "not a file"])]
         else:
             status = os.stat(path)
             stamp = [status.st_size, status.st_mtime_ns]

@@ -72,8 +72,8 @@ class Books:
         return cls(value["read"], value["kept"], dict(value["dropped"]), dict(value["rejected"]))
 
     def __str__(self) -> str:
-        dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.dropped.items())) or "none"
-        rejected = ", ".join(f"{n:,} {error}" for error, n in sorted(self.rejected.items())) or "none"
+        dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.dropped.items()) if n) or "none"
+        rejected = ", ".join(f"{n:,} {error}" for error, n in sorted(self.rejected.items()) if n) or "none"
         return f"read {self.read:,} = kept {self.kept:,} + dropped ({dropped}) + rejected ({rejected})"
 
 

@@ -1,10 +1,11 @@
 """YAML with places: every value of a recipe knows its line and column.
 
-Scalars follow YAML 1.2: `no`, `on` and `1:30` are strings, `1e-2` is a number.  Keys are strings and stand once.
+Scalars follow YAML 1.2: `no`, `on` and `1:30` are strings, `1e-2` is a number.  Keys are unique strings.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ _FLOAT = re.compile(
 )
 
 
+_PREFIX = "tag:yaml.org,2002:"
+_STRING = _PREFIX + "str"
+_KEY_PATH = re.compile(r"[^.\[\]\s]+(?:\.[^.\[\]\s]+|\[\d+\])*")
+
+
 class _Loader(yaml.SafeLoader):
     """The core schema of YAML 1.2 (section 10.3.2 of the standard)."""
 
@@ -42,6 +48,7 @@ for _tag, _pattern, _first in (
 
 
 def _scalar(tag: str, text: str) -> Any:
+    """Raises ValueError for a tag that is not in the core schema, or that the text does not fit."""
     match tag.rpartition(":")[2]:
         case "null":
             return None
@@ -51,8 +58,9 @@ def _scalar(tag: str, text: str) -> Any:
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         case "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        case _:
+        case "str":
             return text
+    raise ValueError(tag)
 
 
 @dataclasses.dataclass
@@ -93,10 +101,12 @@ class _Construction:
             raise RecipeError([Problem(mark, dotted(path), "aliases repeat themselves without end")])
         self.document.values[path] = mark
         if isinstance(node, yaml.ScalarNode):
-            if node.tag.startswith("tag:yaml.org,2002:"):
+            with contextlib.suppress(ValueError):
                 return _scalar(node.tag, node.value)
             self.problems.append(Problem(mark, dotted(path), "YAML tags are not used in recipes", node.tag))
             return node.value
+        if node.tag not in (_PREFIX + "seq", _PREFIX + "map"):
+            self.problems.append(Problem(mark, dotted(path), "YAML tags are not used in recipes", node.tag))
         self.open_nodes.add(id(node))
         built: Any
         if isinstance(node, yaml.SequenceNode):
@@ -111,15 +121,17 @@ class _Construction:
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = _mark(self.document.file, key_node.start_mark)
-            key = _scalar(key_node.tag, key_node.value) if isinstance(key_node, yaml.ScalarNode) else None
+            key = key_node.value if key_node.tag == _STRING else None
             if not isinstance(key, str):
-                found = shown(key) if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
+                found = (
+                    repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
+                )
                 self.problems.append(Problem(place, dotted(path), "a key must be a string (quote it)", found))
                 continue
             if key in built:
                 first = self.document.keys[(*path, key)].line
                 self.problems.append(
-                    Problem(place, dotted((*path, key)), f"the key stands twice; the first is on line {first}")
+                    Problem(place, dotted((*path, key)), f"the key stands twice, first on line {first}")
                 )
                 continue
             self.document.keys[(*path, key)] = place
@@ -178,7 +190,9 @@ def read_yaml(path: str) -> Document:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = "a recipe is UTF-8 text"
-        raise RecipeError([Problem(Mark(path, line, column), "", message, f"byte 0x{raw[error.start]:02x}")]) from None
+        raise RecipeError(
+            [Problem(Mark(path, line, column), "", message, f"byte 0x{raw[error.start]:02x}")]
+        ) from None
     return parse_yaml(text, path)
 
 
@@ -193,14 +207,16 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
     for override in overrides:
         mark = Mark(f"--set {override}")
         name, equals, text = override.partition("=")
-        parts: Path = tuple(int(p) if p.isdigit() else p for p in re.split(r"[.\[\]]+", name.strip("[] ")))
-        if not equals or "" in parts or not name.strip():
+        parts: Path = tuple(int(p) if p.isdigit() else p for p in re.findall(r"[^.\[\]]+", name))
+        if not equals or not _KEY_PATH.fullmatch(name):
             raise RecipeError([Problem(mark, "", "an override is KEY.PATH=VALUE, for example study.seeds=5")])
         # A value alone must be wrapped to be read with the same rules: as the value of a one-key mapping.
         try:
             node = yaml.compose(text or "null", Loader=_Loader)
         except yaml.YAMLError as error:
-            raise RecipeError([Problem(mark, dotted(parts), f"the value is not valid YAML: {error}")]) from None
+            raise RecipeError(
+                [Problem(mark, dotted(parts), f"the value is not valid YAML: {error}")]
+            ) from None
         value = _Construction(Document(str(mark), {}, {}, {})).build(node, ())
         _set(document, parts, value, mark)
 

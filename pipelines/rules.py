@@ -183,15 +183,26 @@ def uniform_hash(identities: Sequence[str], salt: str) -> npt.NDArray[np.float64
     return np.array(hashes, dtype=np.float64) * 2.0**-53
 
 
+def random_salt(like: str, seed: int = 0) -> str:
+    return f"random_like/{like}/{seed}"
+
+
+def random_cut(numbers: npt.NDArray[np.float64], keep: int) -> float:
+    """The number below which exactly `keep` of the numbers lie (they are distinct); above 1 if all are kept."""
+    if keep >= len(numbers):
+        return 2.0
+    return float(np.partition(numbers, keep)[keep])
+
+
 @dataclasses.dataclass(frozen=True)
 class RandomRule:
-    """Keeps each document with the rate that another variant kept in the same source, by a hash of its id.
+    """Keeps as many documents as another variant kept in the same source, chosen by a hash of their ids.
 
     The null hypothesis of a filter: as many documents less, chosen without looking at them.
     """
 
     like: str
-    rates: Mapping[str, float]  # source -> share of documents that the variant kept
+    cuts: Mapping[str, float]  # source -> documents whose number is below pass
     seed: int = 0
 
     @property
@@ -203,9 +214,9 @@ class RandomRule:
         return ()
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
-        numbers = uniform_hash(batch.column("doc_id").to_pylist(), f"random_like/{self.like}/{self.seed}")
-        rates = np.array([self.rates.get(source, 1.0) for source in batch.column("source").to_pylist()])
-        return _verdicts(numbers < rates, self.name, numbers.tolist(), rates.tolist())
+        numbers = uniform_hash(batch.column("doc_id").to_pylist(), random_salt(self.like, self.seed))
+        cuts = np.array([self.cuts.get(source, 2.0) for source in batch.column("source").to_pylist()])
+        return _verdicts(numbers < cuts, self.name, numbers.tolist(), cuts.tolist())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

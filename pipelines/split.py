@@ -125,7 +125,7 @@ class _ClusterMembers(beam.DoFn):
 def _cluster_hash(cluster: str) -> int:
     import xxhash
 
-    return xxhash.xxh3_64_intdigest(cluster)
+    return xxhash.xxh3_64_intdigest(cluster.encode())
 
 
 class _Twins(beam.DoFn):
@@ -167,7 +167,7 @@ def _with_shard_number(unit: bytes) -> tuple[int, bytes]:
     return json.loads(unit)["index"], b""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)  # not frozen: Beam writes the label into the transform that it applies
 class SplitDocuments(beam.PTransform):
     """Units of document shards (and their dedup annotations) -> split annotations; records as JSON.
 

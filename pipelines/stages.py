@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import resource
 import sys
 import threading
@@ -108,7 +109,7 @@ def _first_of_each_path(records: Iterable[Mapping[str, Any]]) -> list[Mapping[st
     return [unique[path] for path in sorted(unique)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)  # not frozen: Beam writes the label into the transform that it applies
 class MapUnits(beam.PTransform):
     """Runs `worker` on every unit, wherever the engine likes; the output is the workers' records as JSON.
 
@@ -138,7 +139,7 @@ class _RunUnit(beam.DoFn):
         self._units.inc()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)  # not frozen: Beam writes the label into the transform that it applies
 class CollectRecords(beam.PTransform):
     """Gathers the records of a stage, a few hundred bytes a shard, into one JSON file, sorted."""
 
@@ -175,14 +176,19 @@ def run_pipeline(
     build: Callable[[beam.Pipeline], beam.PCollection[bytes]],
     options: beam.options.pipeline_options.PipelineOptions,
 ) -> list[dict[str, Any]]:
-    """Runs the graph that `build` makes and returns its records, whatever the engine."""
+    """Runs the graph that `build` makes and returns its records, whatever the engine.
+
+    Raises StageError, with the fault of the worker or the engine as its cause.
+    """
     path = storage.join(output, directory, RECORDS)
-    with beam.Pipeline(options=options) as pipeline:
-        build(pipeline) | "CollectRecords" >> CollectRecords(path)
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            build(pipeline) | "CollectRecords" >> CollectRecords(path)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise StageError(f"{directory}: the pipeline failed: {reason} (-v shows where)") from error
     records = storage.read_json(path)
     if not storage.is_remote(path):
-        import os
-
         os.unlink(path)
     return records
 

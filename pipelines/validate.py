@@ -118,6 +118,11 @@ def _chain_problems(stages: dict[str, Manifest]) -> Iterator[str]:
             yield f"stage {name}: {found:,} rows in {folder}, the books say {rows:,}"
 
 
+_ORDER = ("ingest", "annotate", "dedup", "split", "curate")
+
+
 def books_table(output: str) -> list[tuple[str, Books]]:
+    """(stage, books) in the order in which stages run."""
     whole = storage.read_json(storage.join(output, manifests.MANIFEST))
-    return [(name, Books.from_json(stage["books"])) for name, stage in sorted(whole["stages"].items())]
+    stages = sorted(whole["stages"], key=lambda stage: (_ORDER.index(stage.partition("/")[0]), stage))
+    return [(stage, Books.from_json(whole["stages"][stage]["books"])) for stage in stages]

@@ -1,8 +1,8 @@
 """Members of zip and tar archives, one after another, with every hostile kind of member refused by name.
 
-A zip archive is read through its central directory; if that is missing (a cut file), nothing of it is readable.
-A tar archive is read forward only; what stands before damage is yielded, and one error stands for the rest.
-Archives in archives are not opened.
+A zip archive is read through its central directory; if that is missing (a cut file), nothing of it is
+readable. A tar archive is read forward only; what stands before damage is yielded, and one error stands for
+the rest. Archives in archives are not opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,19 @@ ZIP_SUFFIXES = (".zip", ".whl")
 TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd")
 _SHORT = {".tgz": "gzip", ".tbz2": "bz2", ".txz": "xz"}
 # Names that hold an archive or compressed data when met inside an archive.
-NESTED_SUFFIXES = (*ZIP_SUFFIXES, *TAR_SUFFIXES, ".egg", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".lzma", ".cab")
+NESTED_SUFFIXES = (
+    *ZIP_SUFFIXES,
+    *TAR_SUFFIXES,
+    ".egg",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".zst",
+    ".7z",
+    ".rar",
+    ".lzma",
+    ".cab",
+)
 # The largest header a tar may ask to be read at once; the longest real path or PAX header has some kilobytes.
 _MAX_TAR_HEADER = 1 << 20
 # Bytes of a zip central directory for one member: 46 fixed, and a name of usual length (APPNOTE 4.3.12).
@@ -113,9 +125,11 @@ def _link_problem(name: str, target: str) -> Refused | Skipped:
 
 
 def _nested(name: str) -> Refused | None:
-    return Refused("nested_archive", "archives in archives are not opened") if (
-        name.lower().endswith(NESTED_SUFFIXES)
-    ) else None
+    return (
+        Refused("nested_archive", "archives in archives are not opened")
+        if (name.lower().endswith(NESTED_SUFFIXES))
+        else None
+    )
 
 
 # --- zip ---
@@ -124,7 +138,8 @@ def _nested(name: str) -> Refused | None:
 def _check_directory_size(raw: BinaryIO, limits: Limits) -> None:
     """Refuses a central directory that would not fit in memory, before zipfile reads it whole.
 
-    APPNOTE 4.3.16: the end record has 22 bytes and up to 65,535 of comment; offset 12 is the directory's size.
+    APPNOTE 4.3.16: the end record has 22 bytes and up to 65,535 of comment; offset 12 is the directory's
+    size.
     """
     end = raw.seek(0, io.SEEK_END)
     tail_at = max(0, end - 22 - 65535)
@@ -170,7 +185,9 @@ def _overlapping(entries: list[zipfile.ZipInfo]) -> set[int]:
     }
 
 
-def _zip_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> Refused | Skipped | None:
+def _zip_problem(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits
+) -> Refused | Skipped | None:
     if reason := unsafe_name(entry.orig_filename) or unsafe_name(entry.filename):
         return Refused("path_traversal", reason)
     if entry.is_dir():
@@ -243,7 +260,8 @@ class _ForwardFile:
 
 
 class _CheckedInfo(tarfile.TarInfo):
-    """Remembers why the list of members ended: tarfile ends silently at damage that follows the first member."""
+    """Remembers why the list of members ended: tarfile ends silently at damage that follows the first
+    member."""
 
     @classmethod
     def fromtarfile(cls, archive: Any) -> Any:
@@ -263,7 +281,9 @@ def _tar_members(raw: BinaryIO, name: str, limits: Limits) -> Iterator[Member]:
         index = 0
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it grows with the archive
-            yield Member(index, portable_name(entry.name), entry.size, _tar_problem(entry), _tar_opener(file, entry))
+            yield Member(
+                index, portable_name(entry.name), entry.size, _tar_problem(entry), _tar_opener(file, entry)
+            )
             index += 1
     except tarfile.TarError as error:
         cut = isinstance(error.__context__, tarfile.TruncatedHeaderError) or "unexpected end" in str(error)

@@ -34,7 +34,8 @@ class Files(Protocol):
         """A seekable binary file, compressed files as they are; raises Refused."""
 
     def link(self, path: str, root_name: str) -> str | None:
-        """None for an ordinary file; 'link' for a link that stays within the input, 'unsafe_link' for another."""
+        """None for an ordinary file; 'link' for a link that stays within the input, 'unsafe_link' for
+        another."""
 
 
 def portable_name(name: str) -> str:
@@ -70,7 +71,9 @@ class LocalFiles:
     def _found(path: str, name: str, given: bool) -> Found:
         # A link below a directory is not followed, so it weighs nothing; a broken one must not stop the plan.
         status = os.stat(path) if given else os.lstat(path)
-        return Found(path, name.replace(os.sep, "/"), status.st_size if stat.S_ISREG(status.st_mode) else 0, given)
+        return Found(
+            path, name.replace(os.sep, "/"), status.st_size if stat.S_ISREG(status.st_mode) else 0, given
+        )
 
     def open(self, path: str) -> BinaryIO:
         try:

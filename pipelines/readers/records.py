@@ -1,50 +1,54 @@
-"""What a reader yields: a document, a dropped item or a rejected item; each candidate ends as exactly one of them."""
+"""What a reader yields: a document, a dropped item or a rejected item; each candidate ends as exactly one of
+them."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 
 from pipelines.documents import doc_id as hash_id
 
 # Why an item that was read properly is not a document.
-DROP_REASONS = frozenset({
-    "asset",  # a picture, font, object file, message catalogue ...: a suffix listed in code.ASSET_SUFFIXES
-    "directory",  # a directory entry of an archive
-    "empty",  # no bytes, or nothing but white space
-    "excluded",  # matches an exclude pattern of the source
-    "http_status",  # a response other than 2xx
-    "link",  # a link to something that is read under its own name
-    "no_main_text",  # the extractor found nothing but boilerplate
-    "not_a_page",  # HTML source: another kind of file; WARC source: another content type
-    "not_a_response",  # a WARC record of another type (request, metadata, revisit, warcinfo ...)
-    "other_file",  # a file whose suffix does not belong to the kind of the source
-    "packaging",  # installer records (RECORD, SOURCES.txt, .git ...)
-})
+DROP_REASONS = frozenset(
+    {
+        "asset",  # a picture, font, object file ...: a suffix listed in code.ASSET_SUFFIXES
+        "directory",  # a directory entry of an archive
+        "empty",  # no bytes, or nothing but white space
+        "excluded",  # matches an exclude pattern of the source
+        "http_status",  # a response other than 2xx
+        "link",  # a link to something that is read under its own name
+        "no_main_text",  # the extractor found nothing but boilerplate
+        "not_a_page",  # HTML source: another kind of file; WARC source: another content type
+        "not_a_response",  # a WARC record of another type (request, metadata, revisit, warcinfo ...)
+        "other_file",  # a file whose suffix does not belong to the kind of the source
+        "packaging",  # installer records (RECORD, SOURCES.txt, .git ...)
+    }
+)
 
 # Why an item could not be read.
-ERRORS = frozenset({
-    "bad_json",  # not JSON, not an object, nested too deeply; a notebook that is none
-    "binary",  # NUL bytes where text was expected
-    "broken_record",  # a container, header, chunk or row group that does not follow its format
-    "duplicate_id",  # the identifier or member name was already used in this unit
-    "encrypted",  # an encrypted archive member
-    "extraction_failed",  # the extractor raised
-    "invalid_id",  # a given id that is no usable string
-    "missing_text",  # a row without a text string
-    "nested_archive",  # an archive inside an archive is not opened
-    "path_traversal",  # an absolute member name, or one that leaves the archive
-    "special_file",  # a device, pipe or socket
-    "too_large",  # over a limit of `Limits`
-    "truncated",  # the data ends before the format says so
-    "undecodable",  # no encoding gives plausible text
-    "unreadable",  # the operating system refused
-    "unsafe_link",  # a link that leads out of the input
-    "unsupported",  # a compression method or content encoding that is not known
-    "wrong_length",  # a record whose declared length does not fit
-    "zip_bomb",  # inflates beyond max_ratio, overlapping members, too many members
-})
+ERRORS = frozenset(
+    {
+        "bad_json",  # not JSON, not an object, nested too deeply; a notebook that is none
+        "binary",  # NUL bytes where text was expected
+        "broken_record",  # a container, header, chunk or row group that does not follow its format
+        "duplicate_id",  # the identifier or member name was already used in this unit
+        "encrypted",  # an encrypted archive member
+        "extraction_failed",  # the extractor raised
+        "invalid_id",  # a given id that is no usable string
+        "missing_text",  # a row without a text string
+        "nested_archive",  # an archive inside an archive is not opened
+        "path_traversal",  # an absolute member name, or one that leaves the archive
+        "special_file",  # a device, pipe or socket
+        "too_large",  # over a limit of `Limits`
+        "truncated",  # the data ends before the format says so
+        "undecodable",  # no encoding gives plausible text
+        "unreadable",  # the operating system refused
+        "unsafe_link",  # a link that leads out of the input
+        "unsupported",  # a compression method or content encoding that is not known
+        "wrong_length",  # a record whose declared length does not fit
+        "zip_bomb",  # inflates beyond max_ratio, overlapping members, too many members
+    }
+)
 
 # A given id longer than this is a text in the wrong column.
 MAX_ID_BYTES = 1024
@@ -81,7 +85,9 @@ class Skipped(Exception):
 class Document:
     """One document with every column of DOCUMENT_SCHEMA, and the locator that its id was made from."""
 
-    locator: str  # place inside the source: relative name, member, line, row or offset; the same on every machine
+    locator: (
+        str  # place inside the source: relative name, member, line, row or offset; the same on every machine
+    )
     source: str
     kind: str
     text: str  # never holds NUL or a lone surrogate
@@ -121,15 +127,6 @@ class Rejected:
 
 
 Item = Document | Dropped | Rejected
-
-
-def swhid_content(data: bytes) -> str:
-    """`swh:1:cnt:` + SHA-1 of the git blob object of the raw bytes (SWHID specification 1.2, core identifiers)."""
-    return "swh:1:cnt:" + hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def content_sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def safe_text(text: str) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Decompression that tells when data is cut off, and stops at a bomb.
 
-gzip, bz2 and lzma of the standard library raise at a cut stream; for zstd pyarrow's stream does, while the usual
-stream reader of `zstandard` ends silently.
+gzip, bz2 and lzma of the standard library raise at a cut stream; for zstd pyarrow's stream does, while the
+usual stream reader of `zstandard` ends silently.
 """
 
 from __future__ import annotations

@@ -5,7 +5,16 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.rules import ColumnRule, DuplicateRule, FamilyRule, RandomRule, decide, uniform_hash
+from pipelines.rules import (
+    ColumnRule,
+    DuplicateRule,
+    FamilyRule,
+    RandomRule,
+    decide,
+    random_cut,
+    random_salt,
+    uniform_hash,
+)
 from tests.conftest import document_batch
 
 
@@ -71,9 +80,15 @@ def test_uniform_hash_depends_on_id_and_salt_alone(ids: list[str], salt: str) ->
     assert uniform_hash(ids[::-1], salt).tolist() == numbers.tolist()[::-1]
 
 
-def test_a_random_rule_keeps_the_rate_of_each_source() -> None:
-    batch = document_batch(*[{"text": "x", "source": "a" if i % 2 else "b"} for i in range(8000)])
-    passed = RandomRule("gopher", {"a": 0.25, "b": 0.9}).judge(batch, {}).passed
-    # Binomial standard deviation at 4,000 documents is below 0.007.
-    assert abs(passed[1::2].mean() - 0.25) < 0.03
-    assert abs(passed[0::2].mean() - 0.9) < 0.03
+@given(st.integers(0, 50), st.integers(0, 60))
+def test_a_random_cut_keeps_exactly_as_many(documents: int, keep: int) -> None:
+    numbers = uniform_hash([f"d{i}" for i in range(documents)], "salt")
+    assert (numbers < random_cut(numbers, keep)).sum() == min(keep, documents)
+
+
+def test_a_random_rule_knows_the_sources_apart() -> None:
+    batch = document_batch(*[{"text": "x", "source": "a" if i % 2 else "b"} for i in range(2000)])
+    numbers = uniform_hash(batch.column("doc_id").to_pylist(), random_salt("gopher"))
+    cuts = {"a": random_cut(numbers[1::2], 250), "b": random_cut(numbers[0::2], 900)}
+    passed = RandomRule("gopher", cuts).judge(batch, {}).passed
+    assert (passed[1::2].sum(), passed[0::2].sum()) == (250, 900)

@@ -1,0 +1,154 @@
+"""The proxies by name: shape, window, optimiser.  No torch here, so that a recipe can be checked without it.
+
+Shapes and rates were chosen by loss at equal CPU time; docs of each figure stand beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+from typing import TYPE_CHECKING
+
+from eval_models.vocabulary import VOCABULARY_SIZE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MambaConfig:
+    """Shape of a Mamba proxy (mamba.py)."""
+
+    width: int  # d, of the residual stream
+    layers: int
+    states: int = 16  # n, per channel; 16 in the published models
+    expand: int = 2  # inner width e = expand * width
+    conv_width: int = 4
+    embedding_std: float = 0.02
+
+    @property
+    def family(self) -> str:
+        return "mamba"
+
+    @property
+    def rank(self) -> int:
+        """Of the projection to dt: ceil(width / 16), as published."""
+        return math.ceil(self.width / 16)
+
+    def flops_per_token(self, window: int) -> int:
+        """Floating-point operations to train on one token: 6 a weight, and the scan (about 3 * 7 a state)."""
+        inner = self.expand * self.width
+        weights = 3 * inner * self.width + inner * (2 * self.rank + 2 * self.states)
+        per_layer = 6 * weights + 21 * inner * self.states + 6 * inner * self.conv_width
+        return self.layers * per_layer + 6 * self.width * VOCABULARY_SIZE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StarCoderConfig:
+    """Shape of a StarCoder proxy (starcoder.py)."""
+
+    width: int  # d
+    layers: int
+    heads: int  # query heads; one key and one value head
+    positions: int  # longest input; learned absolute positions reach no further
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"StarCoderConfig: width {self.width} must be even and a multiple of heads {self.heads}")
+
+    @property
+    def family(self) -> str:
+        return "starcoder"
+
+    def flops_per_token(self, window: int) -> int:
+        """Floating-point operations to train on one token: 6 a weight, and attention over half a window."""
+        d = self.width
+        weights = 2 * d * d + 2 * d * (d // self.heads) + 2 * self.mlp_ratio * d * d
+        return self.layers * (6 * weights + 6 * window * d) + 6 * d * VOCABULARY_SIZE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OptimiserConfig:
+    """Learning rates are peaks; the schedule is linear warm-up, constant, linear decay to zero."""
+
+    muon_learning_rate: float  # of the block matrices, relative to their orthogonal update
+    adam_learning_rate: float  # of embeddings, norms, biases, convolutions, A_log, D
+    weight_decay: float = 0.0  # decoupled, of the block matrices only
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.95)
+    warm_up: float = 0.05  # fraction of the steps
+    decay: float = 0.6  # fraction of the steps
+    clip: float = 1.0  # norm of the whole gradient
+
+    def factor(self, step: int, steps: int) -> float:
+        """Of the peak learning rate at step 0 <= step < steps; the last step is small but not zero."""
+        done = (step + 1) / steps
+        rise = (step + 1) / max(1.0, self.warm_up * steps)
+        fall = (1.0 - done + 1.0 / steps) / max(self.decay, 1.0 / steps)
+        return min(1.0, rise, fall)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proxy:
+    """A model family at one size with everything that training it needs, except data, budget and seed."""
+
+    model: MambaConfig | StarCoderConfig
+    window: int  # bytes of a training row
+    batch: int  # rows of a step
+    optimiser: OptimiserConfig
+    fim_rate: float = 0.0  # share of the windows that are permuted for fill-in-the-middle
+
+
+PROXIES: dict[str, Proxy] = {
+    "mamba-tiny": Proxy(
+        MambaConfig(width=64, layers=2, states=2, embedding_std=0.05),
+        window=128,
+        batch=8,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
+    ),
+    "starcoder-tiny": Proxy(
+        StarCoderConfig(width=64, layers=2, heads=2, positions=128),
+        window=128,
+        batch=8,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
+        fim_rate=0.25,
+    ),
+    "mamba-small": Proxy(
+        MambaConfig(width=128, layers=4, states=8, embedding_std=0.05),
+        window=256,
+        batch=16,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.005),
+    ),
+    "starcoder-small": Proxy(
+        StarCoderConfig(width=128, layers=3, heads=4, positions=256),
+        window=256,
+        batch=16,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.005),
+        fim_rate=0.5,
+    ),
+}
+
+
+class MissingExtra(ImportError):
+    """torch is not installed."""
+
+
+def require_torch() -> None:
+    """Raises MissingExtra, which names what to install, where torch cannot be imported."""
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("training proxy models needs torch: pip install 'gristmill[proxy]'")
+
+
+def build_model(config: MambaConfig | StarCoderConfig, seed: int) -> nn.Module:
+    """A model with initial weights that depend on `config` and `seed` only.  Leaves torch's global generator alone."""
+    require_torch()
+    import torch
+
+    from eval_models.mamba import Mamba
+    from eval_models.starcoder import StarCoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Mamba(config) if isinstance(config, MambaConfig) else StarCoder(config)

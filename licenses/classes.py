@@ -1,0 +1,106 @@
+"""What a licence allows, in eight classes, from a table SPDX id -> class (data/classes.csv, with the basis of each row).
+
+How the table was made, so that nobody takes it for legal advice: the class is the category that ScanCode's public
+licence index (LicenseDB, CC-BY-4.0, as shipped in the package license-expression 30.4.4) gives the id, folded as
+Permissive -> permissive, Public Domain -> public_domain, Copyleft Limited -> copyleft_weak, Copyleft ->
+copyleft_strong, Commercial, Free Restricted, Proprietary Free and Source-available -> proprietary.  On top of that:
+Creative Commons NC, PolyForm Noncommercial, NCGL and Aladdin are non_commercial; ids newer than that index
+were put in by reading their texts.  The Stack v2's permissive list (Blue Oak Council's rated licences and ScanCode's Permissive and
+Public Domain) is nearly permissive + public_domain here; that list itself was not available, so the two are not
+claimed to be equal.  Neither OSI approval nor the FSF's opinion enters a class.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+from licenses.expressions import licensing
+
+# From the freest to the most restrictive; an OR takes the first of its branches, an AND the last.
+CLASSES: tuple[str, ...] = (
+    "public_domain",
+    "permissive",
+    "copyleft_weak",
+    "copyleft_strong",
+    "no_license",
+    "non_commercial",
+    "unknown",
+    "proprietary",
+)
+_RANK = {name: rank for rank, name in enumerate(CLASSES)}
+
+# Exceptions that let other code be linked or generated without the copyleft reaching it.
+_RELAXING_WORDS = (
+    "classpath",
+    "gcc-exception",
+    "linking-exception",
+    "linking-source-exception",
+    "runtime-exception",
+    "gnat-exception",
+    "autoconf-exception",
+    "bison-exception",
+    "libtool-exception",
+    "font-exception",
+    "ecos-exception",
+    "wxwindows",
+    "fltk-exception",
+    "qt-gpl-exception",
+    "qt-lgpl-exception",
+    "linux-syscall-note",
+    "openjdk-assembly-exception",
+    "i2p-gpl-java-exception",
+    "macros-and-inline",
+    "mif-exception",
+    "u-boot-exception",
+    "universal-foss-exception",
+    "bootloader-exception",
+    "independent-modules-exception",
+    "texinfo-exception",
+    "qwt-exception",
+    "fawkes",
+    "llgpl",
+    "gnu-javamail-exception",
+)
+
+
+@cache
+def class_table() -> dict[str, str]:
+    """SPDX id in lower case -> class."""
+    with resources.files("licenses").joinpath("data/classes.csv").open(encoding="utf-8") as lines:
+        return {row["spdx_id"].lower(): row["license_class"] for row in csv.DictReader(lines)}
+
+
+@lru_cache(maxsize=65536)
+def license_class(expression: str | None) -> str:
+    """The class of an SPDX expression: OR takes the freest branch, AND the most restrictive part.
+
+    WITH keeps the licence's class, but strong copyleft with an exception for linking or generated code is
+    copyleft_weak.  NONE is no_license; null, NOASSERTION, ids not in the table and what does not parse are unknown.
+    """
+    if expression is None:
+        return "unknown"
+    try:
+        tree = licensing().parse(expression)
+    except Exception:  # the parser raises four unrelated error classes; all mean the same here
+        return "unknown"
+    return "unknown" if tree is None else _class_of(tree)
+
+
+def _class_of(node: Any) -> str:
+    operator = getattr(node, "operator", "").strip().upper()
+    if operator in ("OR", "AND"):
+        classes = [_class_of(part) for part in node.args]
+        return (min if operator == "OR" else max)(classes, key=_RANK.__getitem__)
+    if hasattr(node, "exception_symbol"):
+        base = _class_of(node.license_symbol)
+        exception = str(node.exception_symbol.key).lower()
+        if base == "copyleft_strong" and any(word in exception for word in _RELAXING_WORDS):
+            return "copyleft_weak"
+        return base
+    key = str(node.key)
+    if key == "NONE":
+        return "no_license"
+    return class_table().get(key.lower().removesuffix("+"), "unknown")

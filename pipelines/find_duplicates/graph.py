@@ -1,0 +1,274 @@
+"""The graph of a search for duplicates, from document shards to dedup shards and their evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import manifest as manifests
+from pipelines import storage
+from pipelines.exchange import Exchange, by_kind, of_kind, unpacked
+from pipelines.find_duplicates.candidates import (
+    Candidates,
+    Copies,
+    count_candidates,
+    count_copies,
+    count_verified,
+    local_forest,
+    verify,
+)
+from pipelines.find_duplicates.clusters import (
+    ASKED,
+    COUNTS,
+    EXACT_BAND,
+    FOUND,
+    NO_BAND,
+    VERDICT_SCHEMA,
+    VERDICTS,
+    Clusters,
+    Similarities,
+    from_ipc,
+    to_ipc,
+)
+from pipelines.find_duplicates.measure import MeasurePairs
+from pipelines.find_duplicates.plan import (
+    SIMILARITY,
+    UNIT,
+    VERDICT,
+    FindDuplicates,
+    Plan,
+    one_key,
+    part,
+    read_column,
+    row_of,
+)
+from pipelines.shards import split_by_bytes, write_shard
+
+EXACT_LABEL = "exact"
+EXACT, NEAR = "exact_duplicate", "near_duplicate"
+LARGEST = "largest_cluster"
+SUMMARY = ("exact_copies", "candidate_pairs", "verified_pairs", "clusters", LARGEST)
+_RECORDS, _EVIDENCE = "records", "evidence"
+
+DEDUP_SCHEMA = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("cluster_id", pa.string(), metadata={"description": "smallest doc_id of the cluster"}),
+        pa.field("duplicate_of", pa.string(), metadata={"description": "the kept document; null if kept"}),
+        pa.field(
+            "similarity", pa.float64(), metadata={"description": "exact Jaccard with the kept document"}
+        ),
+    ]
+)
+_BAND = "first band that found the pair; 'exact': equal texts; null: joined through others"
+EVIDENCE_SCHEMA = pa.schema(
+    [
+        pa.field("dropped_id", pa.string(), nullable=False),
+        pa.field("kept_id", pa.string(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False, metadata={"description": "exact Jaccard"}),
+        pa.field("band", pa.string(), metadata={"description": _BAND}),
+    ]
+)
+
+
+def build_find_duplicates(pipeline: beam.Pipeline, find: FindDuplicates) -> beam.PCollection[bytes]:
+    """JSON records: one a written shard, one of evidence.parquet, one {"summary": ...}."""
+    return pipeline | "FindDuplicates" >> _FindDuplicates(find)
+
+
+@dataclasses.dataclass(eq=False)
+class _FindDuplicates(beam.PTransform):
+    find: FindDuplicates
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
+        find = self.find
+        exchange = Exchange("files" if find.spill_dir else "memory", find.spill_dir)
+        plan = Plan(find, exchange, find.count_documents())
+        shards = (
+            root.pipeline
+            | "Shards" >> beam.Create(list(range(find.shards)), reshuffle=False).with_output_types(int)
+            | "SpreadShards" >> beam.Reshuffle()  # after the list of shards, so that workers share them
+            | "AsUnit" >> beam.Map(_as_unit).with_output_types(tuple[int, bytes])
+        )
+        copies = shards | "Copies" >> Copies(plan)
+        counts = [copies | "CountCopies" >> beam.Map(count_copies).with_output_types(bytes)]
+        if find.method == "minhash":
+            candidates = (shards, copies) | "Candidates" >> Candidates(plan)
+            verified = (
+                candidates
+                | "MeasureCandidates" >> MeasurePairs(plan)
+                | "Verify" >> beam.FlatMap(verify, find.threshold).with_output_types(tuple[int, bytes])
+            )
+            forests = verified | "LocalForest" >> beam.FlatMap(local_forest).with_output_types(bytes)
+            clusters = (copies, forests) | "Clusters" >> Clusters(plan)
+            found = (clusters[ASKED], verified) | "Similarities" >> Similarities(plan)
+            verdicts = (clusters[VERDICTS], found) | "AllVerdicts" >> beam.Flatten()
+            counts += [
+                candidates | "CountCandidates" >> beam.Map(count_candidates).with_output_types(bytes),
+                verified | "CountVerified" >> beam.Map(count_verified).with_output_types(bytes),
+            ]
+        else:
+            clusters = (copies,) | "Clusters" >> Clusters(plan)
+            verdicts = clusters[VERDICTS]
+        records = (shards, verdicts, *counts, clusters[COUNTS]) | "Write" >> _Write(plan)
+        if find.spill_dir is None:
+            return records
+        return (
+            records
+            | "KeyRecords" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
+            | "AwaitAll" >> beam.GroupByKey()
+            | "RemoveSpill" >> beam.FlatMap(_remove_spill, find.spill_dir).with_output_types(bytes)
+        )
+
+
+def _as_unit(shard: int) -> tuple[int, bytes]:
+    return shard, of_kind(UNIT, b"")
+
+
+def _remove_spill(group: tuple[int, Iterable[bytes]], spill_dir: str) -> list[bytes]:
+    """Runs when every shard is written: nothing refers to the spilled values any more."""
+    records = sorted(group[1])
+    storage.remove_tree(spill_dir)
+    return records
+
+
+@dataclasses.dataclass(eq=False)
+class _Write(beam.PTransform):
+    """(shards, verdicts and similarities by shard, counts ...) -> JSON records of what was written."""
+
+    plan: Plan
+
+    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[bytes]:
+        shards, verdicts, *counts = inputs
+        find = self.plan.find
+        nothing = shards.pipeline | "Nothing" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(
+            tuple[int, bytes]
+        )
+        written = (
+            (shards, verdicts)
+            | "ShardsAndVerdicts" >> beam.Flatten()
+            | "ByShard" >> self.plan.exchange
+            | "WriteShard"
+            >> beam.ParDo(_WriteShard(find))
+            .with_output_types(bytes, evidence=tuple[int, bytes])
+            .with_outputs(_EVIDENCE, main=_RECORDS)
+        )
+        # `nothing` makes both groups exist also where there is no duplicate, or no shard at all.
+        evidence = (
+            (written[_EVIDENCE], nothing)
+            | "EvidenceOrNothing" >> beam.Flatten()
+            | "OneEvidence" >> self.plan.exchange
+            | "WriteEvidence" >> beam.ParDo(_WriteEvidence(find)).with_output_types(bytes)
+        )
+        keyed = (
+            tuple(counts)
+            | "AllCounts" >> beam.Flatten()
+            | "KeyCounts" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
+        )
+        summary = (
+            (keyed, nothing)
+            | "CountsOrNothing" >> beam.Flatten()
+            | "GroupCounts" >> beam.GroupByKey()
+            | "Summarise" >> beam.Map(_summarise).with_output_types(bytes)
+        )
+        return (written[_RECORDS], evidence, summary) | "Records" >> beam.Flatten()
+
+
+class _WriteShard(beam.DoFn):
+    """(shard, verdicts and similarities of its documents) -> the dedup shard; its record and its evidence."""
+
+    def __init__(self, find: FindDuplicates) -> None:
+        self._find = find
+        self._documents = beam.metrics.Metrics.counter("dedup", "documents_in")
+        self._dropped = beam.metrics.Metrics.counter("dedup", "documents_dropped")
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        shard, values = group
+        _, verdict_values, similarity_values = by_kind(values, (UNIT, VERDICT, SIMILARITY))
+        rows, exact, bands = self._rows(shard, verdict_values, unpacked(similarity_values, FOUND))
+        path = storage.join(self._find.folder, part(shard))
+        written = write_shard(path, DEDUP_SCHEMA, split_by_bytes(rows))
+        dropped = rows.column("duplicate_of").is_valid()
+        copies, drops = int(exact.sum()), pc.sum(dropped).as_py() or 0
+        books = manifests.Books(rows.num_rows, rows.num_rows - drops, {EXACT: copies, NEAR: drops - copies})
+        self._documents.inc(rows.num_rows)
+        self._dropped.inc(drops)
+        yield _record(written.record(self._find.output), books)
+        evidence = rows.filter(dropped)
+        labels = [_band_label(number) for number in bands[dropped.to_numpy(zero_copy_only=False)].tolist()]
+        proof = pa.RecordBatch.from_arrays(
+            [evidence.column(n) for n in ("doc_id", "duplicate_of", "similarity")]
+            + [pa.array(labels, pa.string())],
+            schema=EVIDENCE_SCHEMA,
+        )
+        for piece in split_by_bytes(proof):
+            yield beam.pvalue.TaggedOutput(_EVIDENCE, (0, to_ipc(piece)))
+
+    def _rows(
+        self, shard: int, verdict_values: list[memoryview], found: np.ndarray
+    ) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray]:
+        """The dedup rows in document order; which are dropped as exact copies; the band numbers."""
+        path = self._find.document(shard)
+        ids = read_column(path, "doc_id")
+        verdicts = from_ipc(verdict_values, VERDICT_SCHEMA)
+        places = verdicts.column("row").to_numpy()
+        index = np.full(len(ids), -1)
+        index[places] = np.arange(places.size)
+        chosen = pa.array(index, mask=index < 0)
+        clusters, kept = (
+            verdicts.column(n).combine_chunks().take(chosen) for n in ("cluster_id", "duplicate_of")
+        )
+        dropped = kept.is_valid().to_numpy(zero_copy_only=False)
+        exact = np.zeros(len(ids), np.bool_)
+        exact[places] = verdicts.column("copy").to_numpy()
+        exact &= dropped
+        similarity = np.where(exact, 1.0, np.nan)
+        similarity[row_of(found["address"])] = found["similarity"]
+        bands = np.where(exact, EXACT_BAND, NO_BAND)
+        bands[row_of(found["address"])] = found["band"]
+        if not np.array_equal(np.isnan(similarity), ~dropped):
+            raise RuntimeError(
+                f"{path}: similarities were measured for other documents than the dropped ones"
+            )
+        columns = [ids, clusters, kept, pa.array(similarity, mask=~dropped)]
+        return pa.RecordBatch.from_arrays(columns, schema=DEDUP_SCHEMA), exact, bands
+
+
+def _band_label(number: int) -> str | None:
+    if number == NO_BAND:
+        return None
+    return EXACT_LABEL if number == EXACT_BAND else str(number)
+
+
+def _record(written: dict[str, object], books: manifests.Books) -> bytes:
+    return json.dumps({**written, "books": books.to_json()}, sort_keys=True).encode()
+
+
+class _WriteEvidence(beam.DoFn):
+    """One row a dropped document, sorted by its id.  Memory: about 200 bytes a row."""
+
+    def __init__(self, find: FindDuplicates) -> None:
+        self._find = find
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
+        proof = from_ipc((value for value in group[1] if value), EVIDENCE_SCHEMA)
+        proof = proof.sort_by([("dropped_id", "ascending"), ("kept_id", "ascending")])
+        path = storage.join(self._find.folder, "evidence.parquet")
+        written = write_shard(path, EVIDENCE_SCHEMA, proof.to_batches(max_chunksize=1 << 16))
+        # The documents are in the books of their shards already.
+        yield _record(written.record(self._find.output), manifests.Books())
+
+
+def _summarise(group: tuple[int, Iterable[bytes]]) -> bytes:
+    totals = dict.fromkeys(SUMMARY, 0)
+    for value in group[1]:
+        for name, count in json.loads(value).items() if value else ():
+            totals[name] = max(totals[name], count) if name == LARGEST else totals[name] + count
+    return json.dumps({"summary": totals}, sort_keys=True).encode()

@@ -1,0 +1,178 @@
+"""Measures the exact Jaccard similarity of pairs of documents whose texts lie in different shards.
+
+Only the shingle sets of the documents that some pair needs travel, once for each partition that needs them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+
+from dedup.bands import PAIR, sorted_pairs
+from dedup.hashing import Hashes, mixed
+from dedup.jaccard import jaccard
+from dedup.shingles import shingle_sets
+from pipelines.exchange import (
+    MAX_VALUE_BYTES,
+    by_kind,
+    of_kind,
+    packed,
+    partition_of,
+    scattered,
+    unpacked,
+)
+from pipelines.find_duplicates.plan import (
+    PAIRS,
+    SETS,
+    FindDuplicates,
+    Plan,
+    address,
+    read_rows,
+    row_of,
+    shard_of,
+)
+
+MEASURED = np.dtype([*PAIR.descr, ("similarity", "<f8")])
+_NEED = np.dtype("<u8")  # row << 32 | partition that needs its shingle set
+_ROW_BITS = np.uint64(32)
+_ROTATE = np.uint64(1)
+# Shingle sets of a shard that wait before they are sent: fewer, larger values.
+_BUFFER_BYTES = 32 << 20
+# Longest piece of a shingle set in one value, in 64-bit words: room for the value's and the piece's heads.
+_PIECE_WORDS = MAX_VALUE_BYTES // 8 - 8
+
+
+def pair_partition(pairs: np.ndarray, partitions: int) -> npt.NDArray[np.int64]:
+    """Of both documents, so that the one original of a million copies does not draw them to one partition."""
+    return partition_of(mixed(pairs["first"] ^ mixed(pairs["second"] + _ROTATE)), partitions)
+
+
+def pack_set(where: int, hashes: Hashes) -> Iterator[Hashes]:
+    """A shingle set as records [address, n, n hashes]; a set beyond 4 MB gives several records."""
+    for start in range(0, max(hashes.size, 1), _PIECE_WORDS):
+        piece = hashes[start : start + _PIECE_WORDS]
+        yield np.concatenate([np.array([where, piece.size], np.uint64), piece])
+
+
+def unpack_sets(values: Iterable[bytes | memoryview]) -> dict[int, Hashes]:
+    """address -> its sorted, distinct shingle hashes, of records that come in any order."""
+    pieces: dict[int, dict[int, Hashes]] = {}
+    for value in values:
+        words = np.frombuffer(value, np.uint64)
+        at = 0
+        while at < words.size:
+            where, size = int(words[at]), int(words[at + 1])
+            piece = words[at + 2 : at + 2 + size]
+            # Pieces of a set are told apart, and put in order, by their first hash.
+            pieces.setdefault(where, {})[int(piece[0]) if size else 0] = piece
+            at += 2 + size
+    return {
+        where: next(iter(found.values()))
+        if len(found) == 1
+        else np.concatenate([found[k] for k in sorted(found)])
+        for where, found in pieces.items()
+    }
+
+
+@dataclasses.dataclass(eq=False)
+class MeasurePairs(beam.PTransform):
+    """(partition, packed PAIR) -> (partition, packed MEASURED), sorted inside a value, tags carried along.
+
+    All values of one pair must name one partition.
+    Memory: the shingle sets of one partition (8 bytes a shingle, about 1.3 times the text of its documents);
+    one row group of a shard.
+    """
+
+    plan: Plan
+
+    def expand(self, pairs: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[tuple[int, bytes]]:
+        sets = (
+            pairs
+            | "NeededSets" >> beam.FlatMap(_needed_sets).with_output_types(tuple[int, bytes])
+            | "ByShard" >> self.plan.exchange
+            | "ReadSets" >> beam.ParDo(_ReadSets(self.plan.find)).with_output_types(tuple[int, bytes])
+        )
+        kept = pairs | "KindPairs" >> beam.MapTuple(_as_pairs).with_output_types(tuple[int, bytes])
+        return (
+            (kept, sets)
+            | "PairsAndSets" >> beam.Flatten()
+            | "ByPartition" >> self.plan.exchange
+            | "Measure" >> beam.FlatMap(_measure).with_output_types(tuple[int, bytes])
+        )
+
+
+def _as_pairs(partition: int, pairs: bytes) -> tuple[int, bytes]:
+    return partition, of_kind(PAIRS, pairs)
+
+
+def _needed_sets(element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    partition, value = element
+    pairs = np.frombuffer(value, PAIR)
+    where = np.unique(np.concatenate([pairs["first"], pairs["second"]]))
+    needs = (where << _ROW_BITS) | np.uint64(partition)
+    yield from scattered(shard_of(where), needs)
+
+
+class _ReadSets(beam.DoFn):
+    """(shard, the rows that are needed and where) -> (partition, packed shingle sets)."""
+
+    def __init__(self, find: FindDuplicates) -> None:
+        self._find = find
+        self._read = beam.metrics.Metrics.counter("measure", "documents_read")
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        shard, values = group
+        needs = np.unique(unpacked(values, _NEED))
+        needing_rows, partitions = shard_of(needs), row_of(needs)  # the same halves of 64 bits as an address
+        rows = np.unique(needing_rows)
+        waiting: dict[int, list[Hashes]] = {}
+        waiting_bytes = 0
+        for asked, batch in read_rows(self._find.document(shard), ["text"], rows):
+            self._read.inc(len(asked))
+            for row, hashes in zip(asked, shingle_sets(batch.column("text")), strict=True):
+                bounds = np.searchsorted(needing_rows, [row, row + 1])
+                records = list(pack_set(int(address(shard, row)), hashes))
+                for partition in partitions[bounds[0] : bounds[1]]:
+                    waiting.setdefault(int(partition), []).extend(records)
+                    waiting_bytes += sum(record.nbytes for record in records)
+                if waiting_bytes >= _BUFFER_BYTES:
+                    yield from _joined(waiting)
+                    waiting, waiting_bytes = {}, 0
+        yield from _joined(waiting)
+
+
+def _joined(waiting: dict[int, list[Hashes]]) -> Iterator[tuple[int, bytes]]:
+    """The records of every partition in as few values of at most 4 MB as their order allows."""
+    for partition in sorted(waiting):
+        value: list[bytes] = []
+        size = 0
+        for record in waiting[partition]:
+            if value and size + record.nbytes > MAX_VALUE_BYTES - 64:
+                yield partition, of_kind(SETS, b"".join(value))
+                value, size = [], 0
+            value.append(record.tobytes())
+            size += record.nbytes
+        yield partition, of_kind(SETS, b"".join(value))
+
+
+def _measure(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+    partition, values = group
+    packed_pairs, packed_sets = by_kind(values, (PAIRS, SETS))
+    pairs = sorted_pairs(unpacked(packed_pairs, PAIR))
+    sets = unpack_sets(packed_sets)
+    measured = np.empty(pairs.size, MEASURED)
+    for name in ("first", "second", "tag"):
+        measured[name] = pairs[name]
+    before: tuple[int, int] | None = None
+    similarity = 0.0
+    for i, (first, second) in enumerate(zip(pairs["first"].tolist(), pairs["second"].tolist(), strict=True)):
+        if (first, second) != before:
+            similarity = jaccard(sets[first], sets[second])
+            before = first, second
+        measured["similarity"][i] = similarity
+    for value in packed(measured):
+        yield partition, value

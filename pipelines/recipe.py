@@ -1,0 +1,252 @@
+"""Recipes: what a run does, as one YAML file; checked as a whole before any work.
+
+Heavy packages stay out: the names of annotators and proxies are arguments, with the standard ones as default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from pipelines.errors import UsageError
+from pipelines.recipe_checks import NO_VERDICT, Known, Resolution, problem_of
+from pipelines.recipe_errors import Mark, Problem, RecipeError, listed
+from pipelines.recipe_models import (
+    EVERY_SOURCE,
+    GROUPINGS,
+    STAGE_KINDS,
+    Block,
+    Bytes,
+    Dedup,
+    Engine,
+    ErrorRates,
+    ErrorRatesField,
+    HeldOut,
+    HeldOutField,
+    License,
+    Limits,
+    LocalEngine,
+    Name,
+    Pii,
+    SourceBlock,
+    Study,
+    Texts,
+    VariantField,
+)
+from pipelines.recipe_yaml import Document, apply_overrides, parse_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from pii.policy import Policy
+    from pipelines import readers
+
+STANDARD_ANNOTATORS = (
+    "language@1",
+    "rpv2@1",
+    "gopher@datatrove",
+    "gopher_repetition@datatrove",
+    "code_stats@1",
+    "minhash@1",
+    "pii@1",
+    "license@1",
+)
+STANDARD_PROXIES = ("mamba-tiny", "starcoder-tiny")
+
+
+def _list_as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Recipe(Block):
+    """One run, from raw input to the verdict on its variants."""
+
+    name: Name
+    output: str = Field(default_factory=lambda data: f"out/{data.get('name', 'recipe')}", min_length=1)
+    """Folder, or a path on a file system that Beam knows; out/NAME where it is missing."""
+    engine: Engine = LocalEngine()
+    sources: Annotated[dict[Name, SourceBlock], Field(min_length=1)]
+    annotators: Annotated[tuple[str, ...], BeforeValidator(_list_as_tuple)] = ()
+    """Names with or without their version, in the order in which they run."""
+    dedup: Dedup | None = None
+    pii: Pii | None = None
+    """Redaction; without it no text is changed."""
+    license: License = License()
+    opt_out: Texts = ()
+    """Files that name what must not be in any variant with the rule opt_out."""
+    held_out: HeldOutField = HeldOut()
+    variants: dict[Name, VariantField] = Field(default_factory=dict)
+    study: Study | None = None
+    limits: Limits = Limits()
+    max_error_rate: ErrorRatesField = ErrorRates()
+    shard_bytes: Bytes = 256_000_000
+    """Compressed size that a corpus shard aims at."""
+
+    def error_rate(self, stage: str) -> float:
+        """The share of items that may be rejected in `stage`: 'ingest', 'annotate/rpv2@1', ..."""
+        kind = stage.partition("/")[0]
+        if kind not in STAGE_KINDS:
+            raise ValueError(f"stage {stage!r} is unknown; known: {listed(STAGE_KINDS)}")
+        rate = getattr(self.max_error_rate, kind)
+        return self.max_error_rate.default if rate is None else rate
+
+    def held_out_grouping(self, source: str) -> str:
+        """What is held out as a whole in `source`: host, repo, directory, cluster or document."""
+        by = self.held_out.by
+        return by.get(source) or by.get(EVERY_SOURCE) or GROUPINGS[self.sources[source].kind]
+
+    def annotator_of(self, rule: str) -> str:
+        """The annotator whose verdict the rule is."""
+        return rule
+
+    def reader_limits(self) -> readers.Limits:
+        from pipelines.readers import Limits as ReaderLimits
+
+        return ReaderLimits(**self.limits.model_dump(exclude_none=True))
+
+    def source(self, name: str) -> readers.Source:
+        """The source as the readers take it."""
+        from pipelines.readers import Source
+
+        block = self.sources[name]
+        return Source(
+            name,
+            block.kind,
+            block.input,
+            exclude=_patterns(block.exclude, f"sources.{name}.exclude"),
+            locators=block.locators,
+            limits=self.reader_limits(),
+            document_kind=block.document_kind,
+            extractor=block.extractor,
+        )
+
+    def check_files(self) -> None:
+        """Raises UsageError where a file that the recipe names is missing or unusable; reads no input."""
+        self.pii_policy()
+        named = [("opt_out", path) for path in self.opt_out]
+        for name, block in self.sources.items():
+            _patterns(block.exclude, f"sources.{name}.exclude")
+            if block.locators is not None:
+                named.append((f"sources.{name}.locators", block.locators.partition("!")[0]))
+        for key, path in named:
+            if "://" not in path and not FilePath(path).is_file():
+                raise UsageError(f"{key}: {path}: no such file")
+
+    def for_plain_files(self, variant: str, output: str, sources: Mapping[str, Any]) -> dict[str, Any]:
+        """This recipe for one variant and other sources, as values for `recipe_of`; it has no study."""
+        values = self.resolved()
+        chosen = self.variants[variant]
+        real = chosen if chosen.random_like is None else self.variants[chosen.random_like]
+        needed = {step.column.partition("/")[0] if step.column else step.rule for step in real.steps}
+        values["annotators"] = [
+            name
+            for name in self.annotators
+            if name in needed or name.partition("@")[0] in (*NO_VERDICT, "code_stats") and name != "rpv2@1"
+        ]
+        kept = (variant, chosen.random_like)
+        values["variants"] = {name: value for name, value in values["variants"].items() if name in kept}
+        values["held_out"]["by"] = {k: v for k, v in self.held_out.by.items() if k == EVERY_SOURCE}
+        values.pop("study", None)
+        values["engine"] = self.engine.model_dump(mode="json", exclude_none=True)
+        return {**values, "output": output, "sources": dict(sources)}
+
+    def pii_policy(self) -> Policy | None:
+        """The redaction policy, None where the recipe has none.  Raises RecipeError for an unusable one."""
+        if self.pii is None:
+            return None
+        from pii.policy import PolicyError, load_policy
+
+        try:
+            return load_policy(self.pii.policy)
+        except PolicyError as error:
+            raise RecipeError([Problem(Mark("recipe"), "pii.policy", str(error))]) from None
+
+    def resolved(self) -> dict[str, Any]:
+        """What determines the data, defaults spelt out: all but engine, output and degree of parallelism."""
+        values = self.model_dump(mode="json", exclude={"engine", "output"}, exclude_none=True)
+        for how in ("jobs", "threads"):
+            values.get("study", {}).pop(how, None)
+        return values
+
+    def resolved_yaml(self) -> str:
+        """`resolved` as YAML that `load_recipe` reads: the recipe.yaml of an output."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe, for completion in editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def _patterns(exclude: str | tuple[str, ...], key: str) -> tuple[str, ...]:
+    """The patterns of a source; a file has one a line, and comments after '#'.  Raises UsageError."""
+    if not isinstance(exclude, str):
+        return exclude
+    try:
+        lines = FilePath(exclude).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "; a pattern of names is written as a list: [vendor/*]" if "*" in exclude else ""
+        raise UsageError(f"{key}: {exclude}: cannot be read: {error}{hint}") from None
+    patterns = (line.partition("#")[0].strip() for line in lines)
+    return tuple(pattern for pattern in patterns if pattern)
+
+
+def load_recipe(
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    annotators: Collection[str] = STANDARD_ANNOTATORS,
+    proxies: Collection[str] = STANDARD_PROXIES,
+    columns: Mapping[str, Collection[str]] | None = None,
+) -> Recipe:
+    """The checked recipe of a YAML file, names in full.
+
+    overrides: KEY.PATH=VALUE arguments, applied in order.  annotators, proxies: the names that exist.
+    columns: annotator -> its numeric columns; column names are checked where it has the annotator.
+    Raises RecipeError with all problems that were found.
+    """
+    document = read_yaml(path)
+    apply_overrides(document, overrides)
+    return _checked(document, Known(tuple(annotators), tuple(proxies), columns or {}))
+
+
+def parse_recipe(
+    text: str,
+    file: str = "recipe",
+    overrides: Sequence[str] = (),
+    *,
+    annotators: Collection[str] = STANDARD_ANNOTATORS,
+    proxies: Collection[str] = STANDARD_PROXIES,
+    columns: Mapping[str, Collection[str]] | None = None,
+) -> Recipe:
+    """As `load_recipe`, from text; `file` names it in errors."""
+    document = parse_yaml(text, file)
+    apply_overrides(document, overrides)
+    return _checked(document, Known(tuple(annotators), tuple(proxies), columns or {}))
+
+
+def recipe_of(
+    values: Mapping[str, Any],
+    *,
+    annotators: Collection[str] = STANDARD_ANNOTATORS,
+    proxies: Collection[str] = STANDARD_PROXIES,
+) -> Recipe:
+    """As `load_recipe`, from plain values; errors name the key and no line."""
+    document = Document("the call", dict(values), {}, {})
+    return _checked(document, Known(tuple(annotators), tuple(proxies), {}))
+
+
+def _checked(document: Document, known: Known) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except ValidationError as error:
+        # A default that is made from other values is not made while those are wrong: no problem of its own.
+        errors = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise RecipeError([problem_of(Recipe, document, each) for each in errors]) from None
+    resolution = Resolution(document, recipe, known)
+    resolved = resolution.resolve()
+    if resolution.problems:
+        raise RecipeError(resolution.problems)
+    return resolved

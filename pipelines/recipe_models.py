@@ -1,0 +1,348 @@
+"""The blocks of a recipe as strict models: unknown keys, wrong types and numbers out of range are errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+# Decimal units as in SI, binary units as in IEC 80000-13.
+BYTE_UNITS: Mapping[str, int] = {
+    "b": 1,
+    **{f"{prefix}b": 1000**i for i, prefix in enumerate("kmgt", 1)},
+    **{f"{prefix}ib": 1024**i for i, prefix in enumerate("kmgt", 1)},
+}
+_BYTES = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>[a-zA-Z]*)")
+_BYTES_FORMS = (
+    "a whole number of bytes, or a number with B, kB, MB, GB, TB (powers of 1000) "
+    "or KiB, MiB, GiB, TiB (powers of 1024)"
+)
+
+
+def parse_bytes(value: Any) -> int:
+    """2000000, '2MB' and '2 MB' are two million; '512 KiB' is 524,288.  Raises ValueError for other forms."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
+    factor = BYTE_UNITS.get((match["unit"] or "b").casefold()) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"not a size in bytes; allowed: {_BYTES_FORMS}")
+    size = Fraction(match["number"]) * factor
+    if size.denominator != 1:
+        raise ValueError(f"is not a whole number of bytes; allowed: {_BYTES_FORMS}")
+    return int(size)
+
+
+def _as(key: str, *kinds: type) -> BeforeValidator:
+    """A bare value of one of `kinds` is short for {key: value}."""
+
+    def lengthen(value: Any) -> Any:
+        return {key: value} if isinstance(value, kinds) and not isinstance(value, bool) else value
+
+    return BeforeValidator(lengthen)
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=int | str), Field(ge=1)]
+Fraction01 = Annotated[float, Field(ge=0, lt=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+# A single string is short for a list of one.
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Scalar = str | int | float | bool
+
+
+class Block(BaseModel):
+    """What all blocks share."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+# -- engines ----------------------------------------------------------------------------------------------
+
+
+class _Engine(Block):
+    extra: dict[str, Scalar | None | Annotated[tuple[Scalar, ...], BeforeValidator(_as_list)]] = Field(
+        default_factory=dict
+    )
+    """Further options of Beam by name, without dashes, for example {direct_runner_bundle_repeat: 1}."""
+
+
+class LocalEngine(_Engine):
+    """Beam's FnApiRunner on this machine."""
+
+    kind: Literal["local"] = "local"
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes; 1 runs in this process."""
+
+
+class PortableEngine(_Engine):
+    """Any job endpoint that speaks Beam's portable job API."""
+
+    kind: Literal["portable"]
+    job_endpoint: Text
+    """host:port of the job service."""
+    artifact_endpoint: Text | None = None
+    """host:port of the artifact service, where it is not the one that the job service names."""
+    environment_type: Literal["EXTERNAL", "LOOPBACK", "DOCKER", "PROCESS"] = "EXTERNAL"
+    """Who starts the Python workers: a worker pool, this process, a container or a command."""
+    environment_config: Text | None = None
+    """host:port of the worker pool (EXTERNAL), image (DOCKER) or JSON (PROCESS)."""
+    workers: int = Field(default=1, ge=1)
+    """Python worker processes a job worker."""
+
+
+class FlinkEngine(_Engine):
+    """A Flink cluster, or Flink in this machine's Java with master [local]."""
+
+    kind: Literal["flink"]
+    master: Text = "[local]"
+    """host:port of Flink's REST endpoint, [local] or [auto]."""
+    version: Literal["1.19", "1.20", "2.0", "2.1", "2.2"] = "2.2"
+    """Of the cluster."""
+    job_server_jar: Text | None = None
+    """beam-runners-flink-VERSION-job-server jar: a path or a URL; Beam fetches one where it is missing."""
+    submit_uber_jar: bool = False
+    """Post one jar to the cluster's REST endpoint instead of running a job server."""
+    artifacts_dir: Text | None = None
+    """Shared storage for staged files; task managers on other machines must be able to read it."""
+    environment_type: Literal["EXTERNAL", "LOOPBACK", "DOCKER", "PROCESS"] | None = None
+    """Must be given for a cluster; LOOPBACK for [local] and [auto]."""
+    environment_config: Text | None = None
+    """host:port of the worker pool beside each task manager (EXTERNAL), image (DOCKER) or JSON (PROCESS)."""
+    workers: int = Field(default=1, ge=1)
+    """Parallelism of the job."""
+
+
+class DataflowEngine(_Engine):
+    """Google Cloud Dataflow; needs gristmill[gcp]."""
+
+    kind: Literal["dataflow"]
+    project: Text
+    region: Text
+    temp_location: Annotated[str, StringConstraints(pattern=r"^gs://")]
+    staging_location: Annotated[str, StringConstraints(pattern=r"^gs://")] | None = None
+    """temp_location where it is missing."""
+    sdk_container_image: Text
+    """Image with Beam's SDK of this version and gristmill installed; workers install nothing."""
+    machine_type: Text | None = None
+    workers: int | None = Field(default=None, ge=1)
+    """To start with."""
+    max_workers: int | None = Field(default=None, ge=1)
+    disk_size_gb: int | None = Field(default=None, ge=10)
+    service_account_email: Text | None = None
+    subnetwork: Text | None = None
+
+
+ENGINES = ("local", "portable", "flink", "dataflow")
+
+
+def _engine_kind(value: Any) -> Any:
+    return value.get("kind", "local") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Engine = Annotated[
+    Annotated[LocalEngine, Tag("local")]
+    | Annotated[PortableEngine, Tag("portable")]
+    | Annotated[FlinkEngine, Tag("flink")]
+    | Annotated[DataflowEngine, Tag("dataflow")],
+    Discriminator(_engine_kind),
+]
+
+# -- sources ----------------------------------------------------------------------------------------------
+
+SourceKind = Literal["html", "warc", "wet", "jsonl", "parquet", "code"]
+
+
+class SourceBlock(Block):
+    """One kind of raw input."""
+
+    kind: SourceKind
+    input: Annotated[Texts, Field(min_length=1)]
+    """Files, folders or patterns."""
+    exclude: Text | Annotated[tuple[Text, ...], BeforeValidator(_as_list)] = ()
+    """Patterns for the ends of names to leave out, for example vendor/*; or a file with one a line."""
+    locators: Text | None = None
+    """JSON or JSON Lines file (or ARCHIVE!MEMBER) of {path, url}: where files and members came from."""
+    extractor: Literal["careful", "fast"] = "careful"
+    """Of main text: trafilatura, or resiliparse alone."""
+    document_kind: Text | None = None
+    """Replaces the kind that the reader would choose: web, code, prose, notebook, conversation."""
+
+
+class Limits(Block):
+    """Bounds of the readers (`pipelines.readers.Limits`); what is missing has the readers' default."""
+
+    max_item_bytes: Bytes | None = None
+    max_code_bytes: Bytes | None = None
+    max_ratio: Annotated[float, Field(gt=1)] | None = None
+    ratio_floor_bytes: Bytes | None = None
+    max_archive_bytes: Bytes | None = None
+    max_members: Annotated[int, Field(ge=1)] | None = None
+    max_project_file_bytes: Bytes | None = None
+    careful_html_bytes: Bytes | None = None
+    careful_html_tags: Annotated[int, Field(ge=1)] | None = None
+    max_html_bytes: Bytes | None = None
+    max_html_tags: Annotated[int, Field(ge=1)] | None = None
+    max_html_depth: Annotated[int, Field(ge=1)] | None = None
+    max_tag_attributes: Annotated[int, Field(ge=1)] | None = None
+
+
+STAGE_KINDS = ("ingest", "annotate", "dedup", "split", "curate")
+
+
+class ErrorRates(Block):
+    """Share of a stage's items that may be rejected before the stage fails; a bare number is the default."""
+
+    default: Annotated[float, Field(ge=0, le=1)] = 0.01
+    ingest: Annotated[float, Field(ge=0, le=1)] | None = None
+    annotate: Annotated[float, Field(ge=0, le=1)] | None = None
+    dedup: Annotated[float, Field(ge=0, le=1)] | None = None
+    split: Annotated[float, Field(ge=0, le=1)] | None = None
+    curate: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+ErrorRatesField = Annotated[ErrorRates, _as("default", int, float)]
+
+# -- decisions --------------------------------------------------------------------------------------------
+
+
+class Dedup(Block):
+    """Near-duplicates: which method finds them and which document of a cluster is kept."""
+
+    method: Literal["exact", "minhash"] = "minhash"
+    """exact: equal texts; minhash: also similar ones."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Least Jaccard similarity of two documents' shingles that makes them duplicates."""
+    keep: Literal["longest", "smallest_id"] = "longest"
+    """The longest text, ties by id; or the smallest id."""
+
+
+class Pii(Block):
+    """Personal data."""
+
+    policy: Text = "default"
+    """A policy's name, or a YAML file."""
+
+
+class License(Block):
+    """What the rule `license` lets pass."""
+
+    allowed: Annotated[Texts, Field(min_length=1)] = ("permissive",)
+    """Licence classes."""
+
+
+Grouping = Literal["host", "repo", "directory", "cluster", "document"]
+# Pages of one site share templates and files of one repository share code, so they are held out together.
+GROUPINGS: Mapping[str, Grouping] = {
+    "html": "host",
+    "warc": "host",
+    "wet": "host",
+    "code": "repo",
+    "jsonl": "document",
+    "parquet": "document",
+}
+EVERY_SOURCE = "*"
+
+
+class HeldOut(Block):
+    """Documents kept from every variant for judging; a bare number is the fraction."""
+
+    fraction: Fraction01 = 0.05
+    """Expected share of groups."""
+    seed: int = Field(default=0, ge=0)
+    by: Annotated[dict[str, Grouping], _as(EVERY_SOURCE, str)] = Field(default_factory=dict)
+    """Source -> what is held out as a whole; '*' or a bare word is for every other source."""
+
+
+HeldOutField = Annotated[HeldOut, _as("fraction", int, float)]
+
+
+class Step(Block):
+    """One rule of a variant: a rule's name, or a column and the range that passes.
+
+    A bare string is short for {rule: string}.
+    """
+
+    rule: Text | None = None
+    """A rule family, or dedup, license, opt_out."""
+    column: Text | None = None
+    """ANNOTATOR/COLUMN of a number."""
+    min: float | None = None
+    """Least value that passes."""
+    max: float | None = None
+    """Greatest value that passes."""
+    allow_empty: bool = False
+    """A rule that drops no document is an error unless this is true."""
+
+    @property
+    def name(self) -> str:
+        return self.rule or self.column or ""
+
+    def __str__(self) -> str:
+        if self.column is None:
+            return self.name
+        low = "" if self.min is None else f"{self.min:g} <= "
+        high = "" if self.max is None else f" <= {self.max:g}"
+        return f"{low}{self.column}{high}"
+
+
+def _as_variant(value: Any) -> Any:
+    return {"steps": value} if isinstance(value, list | tuple) else value
+
+
+class Variant(Block):
+    """A corpus as a list of rules, in order; or one that drops as many documents as another, at random.
+
+    A bare list is short for {steps: list}.
+    """
+
+    steps: Annotated[tuple[Annotated[Step, _as("rule", str)], ...], BeforeValidator(_as_list)] = ()
+    random_like: Text | None = None
+    """The variant whose keep rate is copied, source by source."""
+
+    @property
+    def allow_empty(self) -> frozenset[str]:
+        """Names of the rules that may drop nothing."""
+        return frozenset(step.name for step in self.steps if step.allow_empty)
+
+    def describe(self) -> list[str]:
+        """The steps as words for a person."""
+        return [f"random_like {self.random_like}"] if self.random_like else [str(step) for step in self.steps]
+
+
+VariantField = Annotated[Variant, BeforeValidator(_as_variant)]
+
+
+class Study(Block):
+    """Which proxies judge the variants, how often and on how many bytes."""
+
+    baseline: Text
+    """The variant that the others are measured against."""
+    proxies: Annotated[Texts, Field(min_length=1)] = ("mamba-tiny",)
+    seeds: int = Field(default=3, ge=1, le=1000)
+    """Paired runs of every variant and proxy."""
+    budget_bytes: Bytes = 4_000_000
+    """Bytes of text that a run is trained on, the same for all."""
+    held_out: HeldOutField | None = None
+    """The same as the recipe's held_out; give one of the two."""
+    margin_bits_per_byte: Annotated[float, Field(gt=0)] = 0.01
+    """Differences inside the margin are called equivalent."""
+    alpha: OpenFraction = 0.05
+    """Chance of a false claim, over all variants together."""
+    power: OpenFraction = 0.8
+    """Chance at which the least detectable effect is stated."""
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    """Runs at the same time."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of a run."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    mix: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """Source -> weight of its bytes in training; the corpus as it is where it is missing."""

@@ -1,0 +1,67 @@
+"""Rule families: named rules with thresholds over measured numbers, the first that fails names the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from quality_signals.batches import field
+
+VERDICT_FIELDS = (
+    field("keep", pa.bool_(), "whether no rule fails; true where the family does not apply"),
+    field("rule", pa.string(), "first rule that fails"),
+    field("value", pa.float64(), "what that rule measured"),
+    field("threshold", pa.float64(), "what it allows"),
+    field("reason", pa.string(), "the reference's own word for it"),
+)
+_FAILS = {"<": operator.lt, ">": operator.gt}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """Drops a document whose `measure` is below (`<`) or above (`>`) the threshold; equality passes."""
+
+    name: str
+    reason: str
+    measure: str  # key of the values given to `judge`
+    fails: str  # '<' or '>'
+    threshold: float | None  # None where the rule itself is the statement (an empty document)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """One document: the first rule that fails with what it measured, or keep."""
+
+    keep: bool
+    rule: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    reason: str | None = None
+
+
+def judge(rules: Sequence[Rule], values: Mapping[str, float]) -> Verdict:
+    """Verdict of one document.  A missing or NaN value passes its rule."""
+    for rule in rules:
+        value = values.get(rule.measure)
+        if value is not None and _FAILS[rule.fails](value, rule.threshold or 0.0):
+            return Verdict(False, rule.name, float(value), rule.threshold, rule.reason)
+    return Verdict(True)
+
+
+def verdict_columns(verdicts: Sequence[Verdict]) -> list[pa.Array]:
+    return [
+        pa.array([v.keep for v in verdicts], pa.bool_()),
+        pa.array([v.rule for v in verdicts], pa.string()),
+        pa.array([v.value for v in verdicts], pa.float64()),
+        pa.array([v.threshold for v in verdicts], pa.float64()),
+        pa.array([v.reason for v in verdicts], pa.string()),
+    ]
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole; NaN, which passes every rule, where whole is 0."""
+    return part / whole if whole else np.nan

@@ -1,0 +1,277 @@
+"""Words as the rule tokenizers of spaCy 3.8 find them, without spaCy.
+
+datatrove splits English and most other languages with `spacy.blank(language)`, whose rules (data/word_rules.json.gz,
+see NOTICE.md there) are applied here: a run of non-space characters loses prefixes and suffixes until none is left,
+exceptions such as "don't" stay or split as listed, and what remains is split at infixes.  The result for a run
+depends on nothing else, so it is computed once for each distinct run and remembered.
+
+Languages whose words come from a model or a dictionary (Chinese, Japanese, Korean, Thai, Vietnamese, ...) have no
+rules here, and `word_splitter` returns None.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from quality_signals.codepoints import SPACE, class_table, code_points
+
+# Language codes without rules of their own whose assignment in datatrove (tokenizer_assignment.csv) is known.
+ASSIGNED = {"an": "es", "ast": "es", "av": "xx", "ba": "tt", "bar": "de", "bs": "sr", "iu": "xx", "ka": "xx"}
+# Rules of spaCy that datatrove does not use: these languages have other tokenizers there (Stanza, IndicNLP, botok).
+_OTHERWISE = ("bn", "bo", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "te")
+
+# A run of more characters than this is one word.  The rules cost time that grows with the square of the run where
+# it is all punctuation; runs of prose are far shorter.
+MAX_RUN_CHARS = 2_000
+# Distinct runs remembered for a language (some 150 bytes each) before the memory is emptied.
+MAX_REMEMBERED = 500_000
+# A suffix is looked for in this many last characters first, with as many before them for look-behind.
+_WINDOW = 48
+
+Sizes = tuple[int, ...]
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, Any]:
+    packed = resources.files("quality_signals").joinpath("data", "word_rules.json.gz").read_bytes()
+    return json.loads(gzip.decompress(packed))
+
+
+@njit(cache=True, nogil=True)
+def _spans(points, table, sizes):  # type: ignore[no-untyped-def]
+    """Start and end of words of the given sizes that cover all characters but white space, in order."""
+    starts = np.empty(len(sizes), dtype=np.int64)
+    ends = np.empty(len(sizes), dtype=np.int64)
+    at = 0
+    for word in range(len(sizes)):
+        while table[points[at]] & SPACE:
+            at += 1
+        starts[word] = at
+        at += sizes[word]
+        ends[word] = at
+    return starts, ends
+
+
+class WordSplitter:
+    """Words of one language.  `spans(text)` gives start and end of every word in code points."""
+
+    def __init__(self, rules: dict[str, Any], shared: dict[str, Any]) -> None:
+        pool = shared["pool"]
+
+        def compiled(key: str, flags: int = 0) -> re.Pattern[str] | None:
+            return None if rules[key] is None else re.compile(pool[rules[key]], flags)
+
+        prefix, suffix, infix = compiled("prefix"), compiled("suffix"), compiled("infix")
+        assert prefix is not None and suffix is not None and infix is not None
+        self._find_prefix: Callable[[str], re.Match[str] | None] = (
+            prefix.match if rules["anchored"] else prefix.search
+        )
+        self._find_suffix = suffix.search
+        self._find_infixes = infix.finditer
+        token = compiled("token", re.IGNORECASE if rules["token_folds"] else 0)
+        url = compiled("url")
+        self._is_token: Callable[[str], Any] | None = None if token is None else token.match
+        self._is_url: Callable[[str], Any] | None = None if url is None else url.match
+        without = set(rules["without"])
+        exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules["rules"]
+        self._exceptions: dict[str, Sizes] = {key: tuple(sizes) for key, sizes in exceptions.items()}
+        self._longest_exception = max(map(len, self._exceptions))
+        self._known: dict[str, Sizes] = {}
+        self._patterns: dict[str, list[tuple[str, ...]]] = {}
+        self._spaced = any(" " in key.strip() for key in self._exceptions)
+        self._add_patterns()
+
+    def _add_patterns(self) -> None:
+        """Exceptions that affixes can break apart are also found as the sequence of the broken words.
+
+        Keyed by first word; `_rejoined` looks them up.  The exception is the concatenation, or (where it holds
+        spaces) the words with the spaces that the text must have.
+        """
+        patterns: dict[str, list[tuple[str, ...]]] = {}
+        for exception in self._exceptions:
+            runs = exception.split()
+            if not runs:
+                continue
+            affected = " " in exception or any(
+                (self._find_prefix(exception), self._find_suffix(exception), next(self._find_infixes(exception), None))
+            )
+            if affected:
+                words = tuple(word for run in runs for word in self._split(run, exceptions=False))
+                patterns.setdefault(words[0], []).append(words)
+        self._patterns = patterns
+
+    def _suffix(self, run: str) -> int:
+        """Length of the suffix of `run`, 0 without one.
+
+        The leftmost match counts.  One that starts at the left edge of the window may reach further left, and then
+        the whole run is searched; one that starts later cannot, since suffixes without a bound are repetitions of
+        one class of characters.
+        """
+        if len(run) > 2 * _WINDOW:
+            match = self._find_suffix(run[-2 * _WINDOW :], _WINDOW)
+            if match is None or match.start() > _WINDOW:
+                return 0 if match is None else match.end() - match.start()
+        match = self._find_suffix(run)
+        return 0 if match is None else match.end() - match.start()
+
+    def _is_exception(self, run: str) -> bool:
+        return len(run) <= self._longest_exception and run in self._exceptions
+
+    def _split(self, run: str, exceptions: bool = True) -> list[str]:
+        """Words of a run of non-space characters, before `_rejoined`.  exceptions: whether the listed ones act."""
+        before: list[str] = []
+        after: list[str] = []
+        last = 0
+        rest = run
+        while rest and len(rest) != last:
+            if self._is_token is not None and self._is_token(rest):
+                break
+            if exceptions and self._is_exception(rest):
+                break
+            last = len(rest)
+            match = self._find_prefix(rest)
+            head = 0 if match is None else match.end() - match.start()
+            if head and exceptions and self._is_exception(rest[head:]):
+                before.append(rest[:head])
+                rest = rest[head:]
+                break
+            tail = self._suffix(rest[head:])
+            if tail and exceptions and self._is_exception(rest[:-tail]):
+                after.append(rest[-tail:])
+                rest = rest[:-tail]
+                break
+            if head and tail and head + tail <= len(rest):
+                before.append(rest[:head])
+                after.append(rest[-tail:])
+                rest = rest[head:-tail]
+            elif head:
+                before.append(rest[:head])
+                rest = rest[head:]
+            elif tail:
+                after.append(rest[-tail:])
+                rest = rest[:-tail]
+        return [*before, *self._core(rest, exceptions), *reversed(after)]
+
+    def _core(self, rest: str, exceptions: bool) -> list[str]:
+        """Words of what is left between prefixes and suffixes."""
+        if not rest:
+            return []
+        if exceptions and self._is_exception(rest):
+            return _cut(rest, self._exceptions[rest])
+        if (self._is_token is not None and self._is_token(rest)) or (
+            self._is_url is not None and self._is_url(rest)
+        ):
+            return [rest]
+        words = []
+        start = 0
+        for match in self._find_infixes(rest):
+            low, high = match.span()
+            if low == 0:
+                continue
+            if low != start:
+                words.append(rest[start:low])
+            if low != high:
+                words.append(rest[low:high])
+            start = high
+        if start < len(rest):
+            words.append(rest[start:])
+        return words
+
+    def _matches(self, words: list[str], joined: Callable[[int], bool] | None) -> list[tuple[int, int]]:
+        """Places of exceptions among the words: the longest first, then the first; none starts or ends inside a
+        place looked at before, kept or not.  joined(i): whether word i touches the next or has one space after it."""
+        found = []
+        for start, word in enumerate(words):
+            for pattern in self._patterns.get(word, ()):
+                end = start + len(pattern)
+                if tuple(words[start:end]) == pattern and (
+                    joined is None or all(joined(i) for i in range(start, end - 1))
+                ):
+                    found.append((start, end))
+        found.sort(key=lambda place: (place[0] - place[1], place[0]))
+        seen: set[int] = set()
+        kept = []
+        for start, end in found:
+            if start not in seen and end - 1 not in seen:
+                kept.append((start, end))
+            seen.update(range(start, end))
+        return sorted(kept)
+
+    def run_sizes(self, run: str) -> Sizes:
+        """Sizes in characters of the words of a run of non-space characters, remembered."""
+        if len(run) > MAX_RUN_CHARS:
+            return (len(run),)
+        if run in self._exceptions:
+            words = _cut(run, self._exceptions[run])
+        else:
+            words = self._split(run)
+        if not self._spaced:
+            for start, end in reversed(self._matches(words, None)):
+                sizes = self._exceptions.get("".join(words[start:end]))
+                if sizes is not None:
+                    words[start:end] = _cut("".join(words[start:end]), sizes)
+        result = tuple(map(len, words))
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[run] = result
+        return result
+
+    def spans(self, text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Start and end of every word of `text`, in order, in code points."""
+        known = self._known
+        sizes: list[int] = []
+        for run in text.split():
+            sizes += known.get(run) or self.run_sizes(run)
+        starts, ends = _spans(code_points(text), class_table(), np.array(sizes, dtype=np.int64))
+        return self._with_spaced(text, starts, ends) if self._spaced else (starts, ends)
+
+    def _with_spaced(
+        self, text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Joins and splits words at exceptions that may hold spaces (Russian "и др.")."""
+        low, high = starts.tolist(), ends.tolist()
+        words = [text[a:b] for a, b in zip(low, high, strict=True)]
+
+        def joined(i: int) -> bool:
+            return text[high[i] : low[i + 1]] in ("", " ")
+
+        for start, end in reversed(self._matches(words, joined)):
+            sizes = self._exceptions.get(text[low[start] : high[end - 1]])
+            if sizes is not None:
+                bounds = list(accumulate(sizes, initial=low[start]))
+                low[start:end], high[start:end] = bounds[:-1], bounds[1:]
+        return np.array(low, dtype=np.int64), np.array(high, dtype=np.int64)
+
+    def words(self, text: str) -> list[str]:
+        starts, ends = self.spans(text)
+        return [text[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _cut(text: str, sizes: Sizes) -> list[str]:
+    bounds = list(accumulate(sizes, initial=0))
+    return [text[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def word_splitter(language: str) -> WordSplitter | None:
+    """The splitter of a language (ISO 639-1 or fastText's code), None where there are no rules."""
+    code = ASSIGNED.get(language, language)
+    if code in _OTHERWISE or code not in _shipped()["languages"]:
+        return None
+    return _splitter(code)
+
+
+@lru_cache(maxsize=32)
+def _splitter(code: str) -> WordSplitter:
+    shared = _shipped()
+    return WordSplitter(shared["languages"][code], shared)
