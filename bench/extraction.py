@@ -220,7 +220,8 @@ def main() -> int:
         on_sample, sample_seconds = measure(function, sample)
         print(
             f"| {name} | {package} {version(package)} | {mean(score.precision):.3f} "
-            f"| {mean(score.recall):.3f} | {mean(score.f1):.3f} | {mean(score.wanted):.3f} | {mean(score.unwanted):.3f} "
+            f"| {mean(score.recall):.3f} | {mean(score.f1):.3f} "
+            f"| {mean(score.wanted):.3f} | {mean(score.unwanted):.3f} "
             f"| {accuracy:.3f} "
             f"| {score.empty} | {len(pages) / seconds:.0f} | {megabytes / seconds:.1f} "
             f"| {sample_seconds:.1f} | {on_sample.empty} |",

@@ -1,4 +1,5 @@
-"""Sentences that follow from the numbers by rule: the caveats of a judgement and its headline."""
+"""Sentences that follow from the numbers by rule: the caveats of a judgement and its answer in plain words.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from eval_models.judgement import (
     Judgement,
     format_p,
 )
+
+SCORE_TOLERANCE = 1e-3  # bits per byte; beyond rounding, two different sets of scores
 
 
 def caveats_of(judgement: Judgement, evidence: Evidence) -> tuple[Caveat, ...]:
@@ -76,6 +79,20 @@ def _about_runs(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
             "mixed_settings",
             f"Runs of one proxy differ in {_some(evidence.differing_settings)}; "
             "their difference is not due to the corpus alone.",
+        )
+    wrong = [
+        run.run_id
+        for run in evidence.runs.values()
+        if evidence.held_out is not None
+        and not run.fault
+        and isinstance(stated := run.result.get("macro_bits_per_byte"), (int, float))
+        and abs(evidence.held_out.macro_bits_per_byte(run.nats) - stated) > SCORE_TOLERANCE
+    ]
+    if wrong:
+        yield Caveat(
+            "score_mismatch",
+            f"{_some(sorted(wrong))}: scores.parquet gives another mean than result.json; the scores are "
+            "used.",
         )
     off = [
         run.run_id
@@ -270,12 +287,12 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def headline_of(judgement: Judgement) -> str:
-    """The answer in one to three plain sentences; names stand in backticks."""
+def sentences_of(judgement: Judgement) -> tuple[str, ...]:
+    """The answer in plain sentences, the most important first; names stand in backticks."""
     plan = judgement.plan
     candidates = [arm for arm in judgement.arms if arm.random_like is None]
     if not candidates:
-        return f"Nothing to judge: `{plan.baseline}` is the only variant."
+        return (f"Nothing to judge: `{plan.baseline}` is the only variant.",)
     by_verdict = {
         word: [arm for arm in candidates if arm.pooled.verdict == word]
         for word in (BETTER, WORSE, EQUIVALENT, INCONCLUSIVE, TOO_WEAK)
@@ -315,7 +332,7 @@ def headline_of(judgement: Judgement) -> str:
     if by_verdict[EQUIVALENT] and len(by_verdict[EQUIVALENT]) < len(candidates):
         same = ", ".join(f"`{arm.variant}`" for arm in by_verdict[EQUIVALENT])
         sentences.append(f"No difference that matters: {same}.")
-    return " ".join(sentences)
+    return tuple(sentences)
 
 
 def _delta(arm: Arm) -> float:

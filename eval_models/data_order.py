@@ -4,10 +4,10 @@ Common random numbers.  A document is cut into windows on a fixed grid of `windo
 
     key = H(doc_id, offset, epoch, seed)
 
-and a run sees the windows in ascending order of key until its budget is spent.  Two variants that share a document
-see its windows under the same keys, so the difference between two runs of one seed is the difference of the
-corpora, not of two random orders.  A document edited in place keeps its keys; a dropped one leaves a gap that the
-next windows close.
+and a run sees the windows in ascending order of key until its budget is spent.  Two variants that share a
+document see its windows under the same keys, so the difference between two runs of one seed is the difference
+of the corpora, not of two random orders.  A document edited in place keeps its keys; a dropped one leaves a
+gap that the next windows close.
 
 Memory: O(budget), whatever the size of the corpus.  The first pass reads one batch of documents at a time and
 keeps the smallest keys that fill the budget (about 40 bytes a window); the second gathers the chosen windows
@@ -30,8 +30,8 @@ from eval_models.vocabulary import END_OF_DOCUMENT, FIM_MIDDLE, FIM_PREFIX, FIM_
 
 _U64 = np.uint64
 _BATCH_DOCUMENTS = 512
-# A short window whose key is a multiple of this opens a new row.  Rows of short windows therefore fall into step
-# again soon after a document that one variant lacks, instead of being packed differently to the end.
+# A short window whose key is a multiple of this opens a new row.  Rows of short windows therefore fall into
+# step again soon after a document that one variant lacks, instead of being packed differently to the end.
 _RESYNC = 32
 
 
@@ -40,7 +40,7 @@ class CorpusError(ValueError):
 
 
 def mix64(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64-bit integers whose output looks random: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    """A bijection of 64-bit integers that looks random: the finaliser of SplitMix64 (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         x = (x + _U64(0x9E3779B97F4A7C15)).astype(_U64)
         x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
@@ -85,7 +85,9 @@ class Windows:
         return self.take(order[before < budget])
 
 
-def cut_windows(documents: np.ndarray, lengths: np.ndarray, first_row: int, window: int, seed: int) -> Windows:
+def cut_windows(
+    documents: np.ndarray, lengths: np.ndarray, first_row: int, window: int, seed: int
+) -> Windows:
     """All windows of consecutive documents, with the keys of epoch 0."""
     counts = -(-lengths // window)
     owner = np.repeat(np.arange(len(lengths)), counts)
@@ -151,11 +153,12 @@ def _batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Recor
 def select_windows(
     files: Sequence[Path], window: int, budget_bytes: int, seed: int, mix: Mapping[str, float] | None = None
 ) -> tuple[Windows, dict[str, float]]:
-    """The windows that a run sees, in order, and the epochs over each share of the mix (bytes seen / bytes there).
+    """The windows that a run sees, in order, and for each share of the mix its epochs: bytes seen / bytes there.
 
-    mix: share of the bytes for each source or kind, normalised to 1; text of no share is not seen.  The shares
-    advance together: after any part of the run each has had its share of the bytes, to within a window.  A share
-    with less text than its quota is seen again in a new order (epoch 1, 2, ...).  None: all text in one order.
+    mix: share of the bytes for each source or kind, normalised to 1; text of no share is not seen.  The
+    shares advance together: after any part of the run each has had its share of the bytes, to within a
+    window.  A share with less text than its quota is seen again in a new order (epoch 1, 2, ...).  None:
+    all text in one order.
     """
     if mix is not None:
         mix = {name: weight for name, weight in mix.items() if weight != 0}
@@ -196,7 +199,8 @@ def select_windows(
 def gather_pieces(files: Sequence[Path], windows: Windows, window: int) -> np.ndarray:
     """The bytes of each window: uint8 [windows, 1 + window].
 
-    Column 0 is the byte before the window (undefined at offset 0); what lies past a window's length is undefined.
+    Column 0 is the byte before the window (undefined at offset 0); what lies past a window's length is
+    undefined.
     """
     pieces = np.zeros((len(windows.row), window + 1), np.uint8)
     order = np.argsort(windows.row, kind="stable")
@@ -221,8 +225,9 @@ def gather_pieces(files: Sequence[Path], windows: Windows, window: int) -> np.nd
 def fill_in_the_middle(piece: np.ndarray, key: int, rate: float, room: int) -> np.ndarray | None:
     """Permutes a piece for fill-in-the-middle: int16 tokens, or None where the piece stays as it is.
 
-    Every choice follows from `key`, the key of the window: whether (probability `rate`), which form (PSM or SPM,
-    half each), and the two cuts, uniform over the piece and moved down to the start of a character.
+    Every choice follows from `key`, the key of the window: whether (probability `rate`), which form (PSM
+    or SPM, half each), and the two cuts, uniform over the piece and moved down to the start of a
+    character.
 
         PSM  <prefix> P <suffix> S <middle> M          SPM  <prefix> <suffix> S <middle> P M
 
@@ -249,13 +254,15 @@ def fill_in_the_middle(piece: np.ndarray, key: int, rate: float, room: int) -> n
     return np.concatenate([marks[0], marks[1], suffix, marks[2], prefix, middle])
 
 
-def pack_rows(windows: Windows, pieces: np.ndarray, window: int, fim_rate: float) -> tuple[np.ndarray, np.ndarray]:
+def pack_rows(
+    windows: Windows, pieces: np.ndarray, window: int, fim_rate: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of training: int16 [rows, window] each; targets that are not predicted are IGNORED.
 
-    A full window is a row: its first input is the byte before it, or end-of-document at the start of a document, so
-    every byte is a target once and has a byte of context.  Shorter windows, which end a document, share rows in
-    order, each followed by end-of-document; one that starts inside its document brings the byte before it as an
-    input that is no target.  A row stands where its first window stood.
+    A full window is a row: its first input is the byte before it, or end-of-document at the start of a
+    document, so every byte is a target once and has a byte of context.  Shorter windows, which end a
+    document, share rows in order, each followed by end-of-document; one that starts inside its document
+    brings the byte before it as an input that is no target.  A row stands where its first window stood.
     """
     rows = np.full((len(pieces), window + 1), IGNORED, np.int16)
     ignored = np.zeros(rows.shape, bool)
@@ -275,12 +282,13 @@ def pack_rows(windows: Windows, pieces: np.ndarray, window: int, fim_rate: float
         length = int(windows.length[i])
         tokens = fill_in_the_middle(pieces[i, 1 : 1 + length], int(windows.key[i]), fim_rate, window - 1)
         inside = windows.offset[i] > 0 and tokens is None
-        parts = [pieces[i, 0 if inside else 1 : 1 + length].astype(np.int16) if tokens is None else tokens, end]
-        piece = np.concatenate(parts)
+        if tokens is None:
+            tokens = pieces[i, 0 if inside else 1 : 1 + length].astype(np.int16)
+        piece = np.concatenate([tokens, end])
         if filled + len(piece) > window + 1 or windows.key[i] % _U64(_RESYNC) == 0:
             row, filled = i, 0
             used[i] = True
-            if not inside:  # the context of the first byte: the mark, or the byte before, which `piece` begins with
+            if not inside:  # else `piece` begins with the byte before, the context of the first target
                 rows[row, 0] = END_OF_DOCUMENT
                 filled = 1
         elif inside:

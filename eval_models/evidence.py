@@ -21,6 +21,8 @@ import yaml
 
 from eval_models.plan import StudyPlan
 
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 _VARYING_KEYS = ("run_id", "variant", "seed", "corpus", "jobs", "path")
 """Keys of config.yaml (or their beginnings) that may differ between the runs of one proxy."""
 
@@ -47,6 +49,12 @@ class HeldOut:
             (f"code/{programming}",) if programming else (f"language/{language}",) if language else ()
             for language, programming in zip(self.language, self.programming_language, strict=True)
         ]
+
+    def macro_bits_per_byte(self, nats: npt.NDArray[np.float64]) -> float:
+        """Mean over sources of their bits per byte."""
+        names, code = np.unique(np.array(self.source, dtype=str), return_inverse=True)
+        sums = np.bincount(code, nats, len(names)) / np.bincount(code, self.bytes, len(names))
+        return float(sums.mean() / math.log(2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +153,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML)
     return content if isinstance(content, dict) else {}
 
 

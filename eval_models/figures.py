@@ -23,7 +23,7 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / max(about, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.75)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [0.0 if i == 0 else float(f"{i * step:.12g}") for i in range(first, last + 1)]
@@ -68,7 +68,7 @@ def heat(delta: float, scale: float) -> tuple[str, int]:
     """Direction and strength (0 to 100) of a heat map cell: which colour variable, and how much of it."""
     if scale <= 0 or delta == 0:
         return "none", 0
-    return ("better" if delta < 0 else "worse"), round(min(abs(delta) / scale, 1.0) * 62 + 6)
+    return ("better" if delta < 0 else "worse"), round(min(abs(delta) / scale, 1.0) * 50 + 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,8 @@ def line_chart(
     parts = [
         f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'aria-labelledby="{escape(ident)}-t {escape(ident)}-d">',
-        f'<title id="{escape(ident)}-t">{escape(title)}</title><desc id="{escape(ident)}-d">{escape(description)}</desc>',
+        f'<title id="{escape(ident)}-t">{escape(title)}</title>',
+        f'<desc id="{escape(ident)}-d">{escape(description)}</desc>',
         f'<text class="chart-label" x="0" y="12">{escape(y_label)}</text>',
     ]
     if band and signed:
@@ -123,7 +124,8 @@ def line_chart(
     for tick in nice_ticks(axis.low, axis.high, 5):
         zero = " chart-zero" if signed and tick == 0 else ""
         parts.append(
-            f'<line class="chart-grid{zero}" x1="{left}" x2="{width - right}" y1="{y_at(tick)}" y2="{y_at(tick)}"/>'
+            f'<line class="chart-grid{zero}" x1="{left}" x2="{width - right}" '
+            f'y1="{y_at(tick)}" y2="{y_at(tick)}"/>'
             f'<text class="chart-tick" x="{left - 6}" y="{float(y_at(tick)) + 4:.1f}" text-anchor="end">'
             f"{tick_text(tick, signed)}</text>"
         )
@@ -145,7 +147,8 @@ def line_chart(
         points = " ".join(f"{x_at(x)},{y_at(y)}" for x, y in zip(line.x, line.y, strict=True))
         dash = f' stroke-dasharray="{_DASHES[line.series % SERIES_COLOURS]}"' if line.series else ""
         parts.append(
-            f'<polyline class="curve s{line.series}" points="{points}"{dash}><title>{escape(line.name)}</title></polyline>'
+            f'<polyline class="curve s{line.series}" points="{points}"{dash}>'
+            f"<title>{escape(line.name)}</title></polyline>"
         )
     parts.append("</svg>")
     return Markup("".join(parts))
@@ -154,7 +157,8 @@ def line_chart(
 def legend_swatch(series: int) -> Markup:
     dash = f' stroke-dasharray="{_DASHES[series % SERIES_COLOURS]}"' if series else ""
     return Markup(
-        f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><line class="curve s{series}" x1="0" x2="28" y1="4" '
+        f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true">'
+        f'<line class="curve s{series}" x1="0" x2="28" y1="4" '
         f'y2="4"{dash}/></svg>'
     )
 
@@ -168,7 +172,7 @@ def frontier_chart(
     """
     if not points:
         return Markup("")
-    width, height, left, right, top, bottom = 640.0, 270.0, 58.0, 16.0, 26.0, 42.0
+    width, height, left, right, top, bottom = 460.0, 260.0, 52.0, 16.0, 26.0, 42.0
     axis = Axis.around(
         [float(point[key]) for point in points for key in ("low", "high", "delta")],
         always=(0.0, margin, -margin),
@@ -183,7 +187,8 @@ def frontier_chart(
 
     title = f"Text kept against the effect on bits per byte, relative to {baseline}"
     parts = [
-        f'<svg class="chart wide" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="{ident}-t">',
+        f'<svg class="chart wide" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'aria-labelledby="{ident}-t">',
         f'<title id="{ident}-t">{escape(title)}</title>',
         '<text class="chart-label" x="0" y="12">bits per byte against the baseline (lower is better)</text>',
         f'<rect class="chart-margin" x="{left}" y="{y_at(margin)}" width="{width - left - right}" '
@@ -192,8 +197,10 @@ def frontier_chart(
     for tick in nice_ticks(axis.low, axis.high, 5):
         zero = " chart-zero" if tick == 0 else ""
         parts.append(
-            f'<line class="chart-grid{zero}" x1="{left}" x2="{width - right}" y1="{y_at(tick)}" y2="{y_at(tick)}"/>'
-            f'<text class="chart-tick" x="{left - 6}" y="{y_at(tick) + 4}" text-anchor="end">{tick_text(tick, True)}</text>'
+            f'<line class="chart-grid{zero}" x1="{left}" x2="{width - right}" '
+            f'y1="{y_at(tick)}" y2="{y_at(tick)}"/>'
+            f'<text class="chart-tick" x="{left - 6}" y="{y_at(tick) + 4}" text-anchor="end">'
+            f"{tick_text(tick, True)}</text>"
         )
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(

@@ -148,7 +148,8 @@ class Judgement:
     """All that a report says about a study."""
 
     plan: StudyPlan
-    headline: str
+    sentences: tuple[str, ...]
+    """The answer in plain words, the most important first; names stand in backticks."""
     arms: tuple[Arm, ...]
     economics: Mapping[str, Economics]
     health: tuple[ProxyHealth, ...]
@@ -160,9 +161,13 @@ class Judgement:
     held_out: Mapping[str, Mapping[str, int]]
     """source -> documents, bytes, clusters."""
 
+    @property
+    def headline(self) -> str:
+        return " ".join(self.sentences)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
-        return _plain(dataclasses.asdict(self))
+        return {**_plain(dataclasses.asdict(self)), "headline": self.headline}
 
     def arm(self, variant: str) -> Arm:
         return next(arm for arm in self.arms if arm.variant == variant)

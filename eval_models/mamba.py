@@ -12,29 +12,29 @@ import math
 from typing import Any
 
 import torch
-from kernels import selective_scan
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eval_models.proxies import MambaConfig
 from eval_models.vocabulary import VOCABULARY_SIZE
+from kernels import selective_scan
 
 
 class CausalConv(torch.autograd.Function):
     """y_t = bias + sum_j weight_j x_{t-w+1+j}, per channel.  x [b, l, e], weight [e, w], bias [e].
 
-    Shifted sums on the layout that the mixer has; the library's depthwise convolution wants the length last and
-    is slower on a CPU, transpositions not counted.
+    Shifted sums on the layout that the mixer has; the library's depthwise convolution wants the length
+    last and is slower on a CPU, transpositions not counted.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        w, l = weight.shape[1], x.shape[1]
+        w, length = weight.shape[1], x.shape[1]
         padded = F.pad(x, (0, 0, w - 1, 0))
         taps = weight.t().contiguous()
-        y = torch.addcmul(bias, padded[:, :l], taps[0])
+        y = torch.addcmul(bias, padded[:, :length], taps[0])
         for j in range(1, w):
-            y.addcmul_(padded[:, j : j + l], taps[j])
+            y.addcmul_(padded[:, j : j + length], taps[j])
         ctx.save_for_backward(padded, taps)
         return y
 
@@ -42,13 +42,13 @@ class CausalConv(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         padded, taps = ctx.saved_tensors
-        w, l = taps.shape[0], dy.shape[1]
+        w, length = taps.shape[0], dy.shape[1]
         dx = dy * taps[w - 1]
         for j in range(w - 1):
             shift = w - 1 - j
-            if shift < l:
-                dx[:, : l - shift].addcmul_(dy[:, shift:], taps[j])
-        dweight = torch.stack([(dy * padded[:, j : j + l]).sum((0, 1)) for j in range(w)], 1)
+            if shift < length:
+                dx[:, : length - shift].addcmul_(dy[:, shift:], taps[j])
+        dweight = torch.stack([(dy * padded[:, j : j + length]).sum((0, 1)) for j in range(w)], 1)
         return dx, dweight, dy.sum((0, 1))
 
 
@@ -63,7 +63,7 @@ class RMSNorm(nn.Module):
 
 
 class MambaMixer(nn.Module):
-    """in_proj -> causal depthwise convolution -> data-dependent dt, B, C -> selective scan -> gate -> out_proj."""
+    """in_proj, causal depthwise convolution, dt, B and C from the data, selective scan, gate, out_proj."""
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
@@ -82,7 +82,8 @@ class MambaMixer(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(r**-0.5), r**-0.5)
         with torch.no_grad():
             self.out_proj.weight.div_(math.sqrt(config.layers))
-            # dt log-uniform in [1e-3, 1e-1], stored as the inverse of softplus (published Mamba-1 initialisation)
+            # dt log-uniform in [1e-3, 1e-1], stored as the inverse of softplus (published Mamba-1
+            # initialisation)
             dt = torch.exp(torch.rand(e) * math.log(100) + math.log(1e-3)).clamp_min(1e-4)
             self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 

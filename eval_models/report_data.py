@@ -37,7 +37,8 @@ def gather(output_dir: Path, judgement: Judgement | None) -> dict[str, Any]:
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "name": whole.get("name") or output_dir.resolve().name,
-        "headline": _headline(judgement, books, corpora),
+        "headline": judgement.headline if judgement else _headline(books, corpora),
+        "sentences": list(judgement.sentences) if judgement else [_headline(books, corpora)],
         "study": None,
         "variants": [],
         "caveats": [],
@@ -184,17 +185,14 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _headline(
-    judgement: Judgement | None, books: Sequence[Mapping[str, Any]], corpora: Mapping[str, Any]
-) -> str:
-    if judgement is not None:
-        return judgement.headline
+def _headline(books: Sequence[Mapping[str, Any]], corpora: Mapping[str, Any]) -> str:
     if not books:
         return "Nothing has been made here yet: no stage has finished."
     documents = next((stage["kept"] for stage in books if stage["stage"] == "ingest"), None)
     unbalanced = [stage["stage"] for stage in books if not stage["balanced"]]
     if unbalanced:
-        return f"The books do not balance: {', '.join(f'`{name}`' for name in unbalanced)} lost count of documents."
+        names = ", ".join(f"`{name}`" for name in unbalanced)
+        return f"The books do not balance: {names} lost count of documents."
     read = f"{documents:,} documents were read" if documents is not None else "Documents were read"
     if not corpora:
         return f"{read}; no variant of the corpus has been made yet. The books of every stage balance."

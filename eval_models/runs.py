@@ -1,7 +1,8 @@
 """All runs of a study: variants x proxies x seeds, in worker processes, each run once.
 
-A worker process takes one run after another, so that importing torch is paid once a worker.  A worker that dies (out
-of memory, killed) fails the study with the name of its run; finished runs stay and are skipped by the next call.
+A worker process takes one run after another, so that importing torch is paid once a worker.  A worker that
+dies (out of memory, killed) fails the study with the name of its run; finished runs stay and are skipped by
+the next call.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Event:
 
 
 def plan_runs(plan: StudyPlan) -> list[PlannedRun]:
-    """The runs of a study, seed by seed, so that an interrupted study is still paired.  ValueError: unknown proxy."""
+    """The runs of a study, seed by seed: an interrupted study is still paired.  ValueError: unknown proxy."""
     for name in plan.proxies:
         if name not in PROXIES:
             raise ValueError(f"study.proxies: unknown proxy {name!r}; known are {', '.join(sorted(PROXIES))}")
@@ -80,20 +81,27 @@ def choose_device(device: str) -> str:
 def choose_jobs(plan: StudyPlan, device: str, runs: int, cores: int | None = None) -> tuple[int, int]:
     """Worker processes, and torch threads of each.
 
-    A proxy's tensors are too small for two threads to halve its time, so on a CPU every core gets a run of its own
-    (measured on 2 cores: two runs of one thread each take 0.6 of the time of one after the other on two threads).  On
-    a GPU four runs share it; a run alone waits for kernel launches most of the time.
+    A proxy's tensors are too small for a second thread to pay, and threads that wait for each other at the end of
+    every operation suffer most where others use the cores too: a step of mamba-tiny takes 28 ms on one thread and 65
+    ms on two (2 shared cores, torch 2.13).  So on a CPU every core gets a run of its own.  On a GPU four runs share
+    it: one alone waits for kernel launches most of the time.
     """
-    cores = cores or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = plan.threads or 1
     jobs = plan.jobs or (min(4, cores) if device == "cuda" else max(1, cores // threads))
     return max(1, min(jobs, runs)), threads
 
 
 def run_config(
-    output_dir: Path, run: PlannedRun, plan: StudyPlan, device: str, threads: int, evaluation: Evaluation | None = None
+    output_dir: Path,
+    run: PlannedRun,
+    plan: StudyPlan,
+    device: str,
+    threads: int,
+    evaluation: Evaluation | None = None,
 ) -> RunConfig:
-    """Everything that determines a run's numbers, from the plan and the corpus on disk.  StudyError: no such corpus."""
+    """Everything that determines a run's numbers, from plan and corpus.  StudyError: no such corpus."""
     from eval_models.train import Evaluation, RunConfig, code_sha256
 
     manifest = output_dir / "corpora" / run.variant / "manifest.json"
@@ -115,7 +123,7 @@ def run_config(
 
 
 def _work(pipe: Connection, output_dir: Path, threads: int) -> None:
-    """A worker process: receives (run number, RunConfig), answers with what happened, until it receives None."""
+    """A worker process: answers each (run number, RunConfig) with what happened, until it receives None."""
     import torch
 
     from eval_models.train import keep_memory, train_run
@@ -181,10 +189,11 @@ def run_study(
 ) -> list[dict[str, Any]]:
     """Makes every run of the study that is not complete; returns all results in the order of `plan_runs`.
 
-    Reads <output_dir>/corpora/<variant>, writes <output_dir>/runs/<run id>.  A run is skipped if its result was made
-    from the same configuration, corpus, code and torch (`force`: none is).  progress receives every Event; None: a bar
-    on stderr, or a line a run where stderr is no terminal.  Raises StudyError with the run's name when a run fails or
-    its worker dies; the other workers are stopped, and their runs go on from their checkpoints next time.
+    Reads <output_dir>/corpora/<variant>, writes <output_dir>/runs/<run id>.  A run is skipped if its
+    result was made from the same configuration, corpus, code and torch (`force`: none is).  progress
+    receives every Event; None: a bar on stderr, or a line a run where stderr is no terminal.  Raises
+    StudyError with the run's name when a run fails or its worker dies; the other workers are stopped, and
+    their runs go on from their checkpoints next time.
     """
     require_torch()
     output_dir = Path(output_dir)
@@ -256,7 +265,9 @@ def _schedule(
                 except EOFError:
                     workers[ready].join()
                     code = workers[ready].exitcode
-                    why = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+                    why = (
+                        f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+                    )
                     raise StudyError(
                         f"run {run_id}: its worker process died ({why}); the run goes on from its checkpoint when "
                         "the study is started again.  Out of memory?  Try fewer jobs"

@@ -1,8 +1,8 @@
 """Nats of held-out documents under a proxy: left to right, every byte a target exactly once.
 
-A document is read as end-of-document and its bytes.  The first window predicts its first `window` bytes; each later
-one starts with `overlap` bytes that were predicted before and now are context only.  The end-of-document mark is
-not scored, and the model pays for the probability that it gives to marks.
+A document is read as end-of-document and its bytes.  The first window predicts its first `window` bytes; each
+later one starts with `overlap` bytes that were predicted before and now are context only.  The
+end-of-document mark is not scored, and the model pays for the probability that it gives to marks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ SCORES_SCHEMA = pa.schema(
         pa.field("kind", pa.string()),
         pa.field("language", pa.string()),
         pa.field("programming_language", pa.string()),
-        pa.field("cluster", pa.string(), metadata={"description": "the independent unit of the held-out split"}),
+        pa.field(
+            "cluster", pa.string(), metadata={"description": "the independent unit of the held-out split"}
+        ),
         pa.field("bytes", pa.int64(), nullable=False, metadata={"unit": "byte"}),
         pa.field("nats", pa.float64(), nullable=False, metadata={"unit": "nat"}),
     ]
@@ -58,10 +60,12 @@ class HeldOut:
 
 
 def held_out_documents(corpus: Path, bytes_per_source: int, bytes_per_document: int) -> HeldOut:
-    """Held-out documents of corpora/<variant>: the first `bytes_per_document` bytes of each.
+    """Held-out documents of corpora/<variant>, at most `bytes_per_document` bytes of each.
 
-    Documents are taken in the order of the hash of doc_id until a source has `bytes_per_source`, so the choice is the
-    same for every variant, proxy and seed.  Empty documents are left out.  Holds one batch and what was chosen.
+    Documents are taken in the order of the hash of doc_id until a source has `bytes_per_source`.  Of a
+    longer document one part is taken, at a place that the same hash chooses: the starts of documents are
+    licence headers and menus more often than the rest.  Both choices are the same for every variant,
+    proxy and seed.  Empty documents are left out.  Holds one batch and what was chosen.
     """
     files = corpus_files(corpus, "held_out")
     names = [f.name for f in SCORES_SCHEMA if f.name not in ("bytes", "nats")]
@@ -86,7 +90,10 @@ def held_out_documents(corpus: Path, bytes_per_source: int, bytes_per_document: 
     for batch in _batches(files, [*names, "text"]):
         index = [i for i, doc_id in enumerate(batch["doc_id"].to_pylist()) if doc_id in chosen]
         part = pa.Table.from_batches([batch.take(pa.array(index, pa.int64()))])
-        texts += [np.frombuffer(t.encode()[:bytes_per_document], np.uint8) for t in part["text"].to_pylist()]
+        for doc_id, string in zip(part["doc_id"].to_pylist(), part["text"].to_pylist(), strict=True):
+            text = np.frombuffer(string.encode(), np.uint8)
+            start = chosen[doc_id] % max(1, len(text) - bytes_per_document + 1)
+            texts.append(text[start : start + bytes_per_document].copy())
         tables.append(part.select(names))
     sizes_column = pa.array([len(t) for t in texts], pa.int64())
     table = pa.concat_tables(tables).append_column("bytes", sizes_column)
@@ -97,7 +104,7 @@ def held_out_documents(corpus: Path, bytes_per_source: int, bytes_per_document: 
 
 
 def score_rows(lengths: Sequence[int], window: int, overlap: int) -> list[tuple[int, int, int, int]]:
-    """(document, first token, first target, end of targets) of every window; positions count the document's bytes."""
+    """(document, first token, first target, end of targets) of every window, in bytes of the document."""
     if not 0 <= overlap < window:
         raise ValueError(f"score_rows: overlap {overlap}; 0 to {window - 1}")
     rows = []
@@ -121,7 +128,7 @@ def score_documents(
     batch_tokens: int = 4096,
     autocast: bool = False,
 ) -> np.ndarray:
-    """Nats of each document (uint8 arrays): float64 [documents].  Windows of one length are scored together."""
+    """Nats of each document (uint8 arrays): float64 [documents]."""
     device = next(model.parameters()).device
     rows = score_rows([len(t) for t in texts], window, overlap)
     rows.sort(key=lambda r: r[1] - r[3])  # longest first; stable, so the order is a function of the documents

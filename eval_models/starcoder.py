@@ -1,8 +1,10 @@
 """The StarCoder proxy: a byte-level decoder with multi-query attention and learned absolute positions.
 
-* One block is LayerNorm -> attention -> add, LayerNorm -> MLP -> add; biases everywhere; tanh-GELU, 4 times wide
+* One block is LayerNorm -> attention -> add, LayerNorm -> MLP -> add; biases everywhere; tanh-GELU, 4 times
+wide
   (Li et al., StarCoder, arXiv:2305.06161, table 6 and section 5.1; the GPTBigCode architecture).
-* Multi-query attention: every head has its own query, all share one key and one value (Shazeer, arXiv:1911.02150).
+* Multi-query attention: every head has its own query, all share one key and one value (Shazeer,
+arXiv:1911.02150).
 * Fill-in-the-middle is a matter of the data, not of the model: data_order.py.
 * Positions are learned, and start as sinusoids: see `sinusoids`.
 * Dropout 0: each byte is seen about once at proxy budgets.
@@ -21,11 +23,11 @@ from eval_models.vocabulary import VOCABULARY_SIZE
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
-    """Initial positions [positions, width]: unit rows of sines and cosines, wave lengths 2 pi to 2 pi * positions.
+    """Initial positions [positions, width]: unit rows of waves, of length 2 pi to 2 pi * positions.
 
-    A shift by a few bytes is then a rotation, which one attention head can express from the start.  With random
-    positions a proxy spends most of a small budget on learning which byte is the previous one: 3.67 against 3.45
-    bits per byte after 0.5 MB (starcoder-tiny).
+    A shift by a few bytes is then a rotation, which one attention head can express from the start.  With
+    random positions a proxy spends most of a small budget on learning which byte is the previous one:
+    3.67 against 3.45 bits per byte after 0.5 MB (starcoder-tiny).
     """
     rates = positions ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(positions)[:, None] * rates
@@ -36,17 +38,19 @@ class MultiQueryAttention(nn.Module):
     def __init__(self, config: StarCoderConfig) -> None:
         super().__init__()
         self.heads, self.head_width = config.heads, config.width // config.heads
-        self.in_proj = nn.Linear(config.width, config.width + 2 * self.head_width)  # all queries, one key, one value
+        self.in_proj = nn.Linear(
+            config.width, config.width + 2 * self.head_width
+        )  # all queries, one key, one value
         self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, l, d = x.shape
+        b, length, d = x.shape
         p = self.head_width
         query, key, value = self.in_proj(x).split((d, p, p), -1)
-        query = query.view(b, l, self.heads, p).transpose(1, 2)
-        key, value = (t[:, None].expand(b, self.heads, l, p) for t in (key, value))
+        query = query.view(b, length, self.heads, p).transpose(1, 2)
+        key, value = (t[:, None].expand(b, self.heads, length, p) for t in (key, value))
         y = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out_proj(y.transpose(1, 2).reshape(b, l, d))
+        return self.out_proj(y.transpose(1, 2).reshape(b, length, d))
 
 
 class Block(nn.Module):
@@ -65,7 +69,7 @@ class Block(nn.Module):
 
 
 class StarCoder(nn.Module):
-    """Logits [b, l, VOCABULARY_SIZE] of the next symbol, from tokens [b, l] (int64), l <= config.positions."""
+    """Logits [b, l, VOCABULARY_SIZE] of the next symbol from int64 tokens [b, l], l <= config.positions."""
 
     def __init__(self, config: StarCoderConfig) -> None:
         super().__init__()
@@ -86,7 +90,9 @@ class StarCoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.config.positions:
-            raise ValueError(f"StarCoder: {tokens.shape[1]} tokens; at most {self.config.positions} have a position")
+            raise ValueError(
+                f"StarCoder: {tokens.shape[1]} tokens; at most {self.config.positions} have a position"
+            )
         residual = F.embedding(tokens, self.embedding) + self.position[: tokens.shape[1]]
         for block in self.blocks:
             residual = block(residual)

@@ -343,14 +343,21 @@ class _Combined:
 
 
 def paired_t(differences: npt.ArrayLike, alternative: str = "two-sided") -> tuple[float, float]:
-    """t and p of the mean difference; `alternative` as in scipy. nan, nan for fewer than two values."""
+    """t and p of the mean difference; alternative: two-sided, less or greater. nan, nan for fewer than two
+    values.
+    """
+    if alternative not in ("two-sided", "less", "greater"):
+        raise ValueError(f"paired t: alternative {alternative!r}; allowed are two-sided, less, greater")
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return math.nan, math.nan
     if np.ptp(values) == 0:
         return (0.0, 1.0) if values[0] == 0 else (math.copysign(math.inf, values[0]), 0.0)
-    result = stats.ttest_1samp(values, 0.0, alternative=alternative)
-    return float(result.statistic), float(result.pvalue)
+    t = float(values.mean() / (values.std(ddof=1) / math.sqrt(len(values))))
+    below = float(special.stdtr(len(values) - 1, t))
+    if alternative == "two-sided":
+        return t, 2 * float(special.stdtr(len(values) - 1, -abs(t)))
+    return t, below if alternative == "less" else 1 - below
 
 
 def minimum_detectable_effect(se: float, seeds: int, *, alpha: float = 0.05, power: float = 0.8) -> float:

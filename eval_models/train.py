@@ -1,8 +1,8 @@
 """One run: a proxy, a variant of the corpus, a seed, a budget of bytes -> runs/<run id>/.
 
-A run is complete if and only if result.json exists; it is written last.  A run that was killed goes on from its
-checkpoint and, on a CPU with the same number of threads, ends bit-identical to one that was not: nothing in training
-draws random numbers, so the state is the weights, the optimiser and the step.
+A run is complete if and only if result.json exists; it is written last.  A run that was killed goes on from
+its checkpoint and, on a CPU with the same number of threads, ends bit-identical to one that was not: nothing
+in training draws random numbers, so the state is the weights, the optimiser and the step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ from eval_models.data_order import TrainingData, training_data
 from eval_models.ngram import NGram, piece_stream
 from eval_models.optimiser import Optimiser
 from eval_models.proxies import Proxy, build_model
-from eval_models.score import SCORES_SCHEMA, HeldOut, bits_per_byte, held_out_documents, macro, score_documents
+from eval_models.score import (
+    SCORES_SCHEMA,
+    HeldOut,
+    bits_per_byte,
+    held_out_documents,
+    macro,
+    score_documents,
+)
 from eval_models.vocabulary import IGNORED
 
 _GATE_ORDER = 2  # of the byte n-gram that a proxy must beat on equal bytes
@@ -41,11 +48,11 @@ _GATE_ORDER = 2  # of the byte n-gram that a proxy must beat on equal bytes
 class Evaluation:
     """What is scored, and how often.  The same for every run of a study."""
 
-    bytes_per_source: int = 131_072  # held-out bytes scored at the end, of each source
-    bytes_per_document: int = 8_192  # only the start of a longer document is scored
+    bytes_per_source: int = 65_536  # held-out bytes scored at the end, of each source
+    bytes_per_document: int = 2_048  # of a longer document a part of this size is scored
     overlap: float = 0.25  # of a scoring window that is context only
     curve_points: int = 6  # evaluations while training, the last one before the last step's
-    curve_bytes_per_source: int = 16_384
+    curve_bytes_per_source: int = 8_192
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -86,7 +93,17 @@ class RunConfig:
 def code_sha256() -> str:
     """Of the modules that decide a run's numbers; statistics and report are not among them."""
     here = Path(__file__).parent
-    names = ("data_order", "mamba", "ngram", "optimiser", "proxies", "score", "starcoder", "train", "vocabulary")
+    names = (
+        "data_order",
+        "mamba",
+        "ngram",
+        "optimiser",
+        "proxies",
+        "score",
+        "starcoder",
+        "train",
+        "vocabulary",
+    )
     files = [here / f"{name}.py" for name in names]
     files += sorted((here.parent / "kernels" / "selective_scan").glob("*.py"))
     digest = hashlib.sha256()
@@ -140,7 +157,8 @@ class _Trainer:
         self.metrics: list[dict[str, Any]] = []
         rows, batch = len(data.inputs), config.proxy.batch
         self.steps = max(1, round(rows / batch))
-        # the remainder is spread over the steps, so that all of the budget is seen and no step is much smaller
+        # the remainder is spread over the steps, so that all of the budget is seen and no step is much
+        # smaller
         self.bounds = np.linspace(0, rows, self.steps + 1).round().astype(int)
 
     @property
@@ -246,8 +264,9 @@ def train_run(
 ) -> dict[str, Any]:
     """Trains and scores one run, or goes on with it; returns what result.json holds.
 
-    corpus: corpora/<variant>.  on_step(step, steps) is called after every step.  The caller sets the number of torch
-    threads to config.threads.  Memory: the budget's windows (see data_order) and the model.
+    corpus: corpora/<variant>.  on_step(step, steps) is called after every step.  The caller sets the
+    number of torch threads to config.threads.  Memory: the budget's windows (see data_order) and the
+    model.
     """
     proxy, evaluation = config.proxy, config.evaluation
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -268,7 +287,9 @@ def train_run(
     trainer = _Trainer(config, data)
     checkpoint = run_dir / "checkpoint.pt"
     trainer.restore(checkpoint)
-    points = {round(trainer.steps * (i + 1) / evaluation.curve_points) for i in range(evaluation.curve_points)}
+    points = {
+        round(trainer.steps * (i + 1) / evaluation.curve_points) for i in range(evaluation.curve_points)
+    }
     every = max(1, trainer.steps // 50)
     saved = time.monotonic()
 
@@ -308,7 +329,7 @@ def train_run(
         "steps": trainer.steps,
         "bytes_seen": trainer.bytes_seen,
         "unique_bytes": data.unique_bytes,
-        "epochs": data.windows.length.sum() / data.unique_bytes,
+        "epochs": float(data.windows.length.sum() / data.unique_bytes),
         "train_bits_per_byte": float(np.mean([m["train_bits_per_byte"] for m in trainer.metrics[-5:]])),
         "held_out": slices,
         "macro_bits_per_byte": macro_bits,

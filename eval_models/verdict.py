@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval_models import statistics
-from eval_models.caveats import caveats_of, headline_of
+from eval_models.caveats import caveats_of, sentences_of
 from eval_models.evidence import Evidence, HeldOut, HeldOutMismatch, Run, read_evidence
 from eval_models.judgement import (
     BETTER,
@@ -58,7 +58,7 @@ def judge(output_dir: str | Path, plan: StudyPlan, *, draws: int = statistics.BO
     if evidence.held_out is None:
         return Judgement(
             plan=plan,
-            headline="No verdict: no run of the study has finished.",
+            sentences=("No verdict: no run of the study has finished.",),
             arms=(),
             economics={},
             health=(),
@@ -79,7 +79,7 @@ def judge(output_dir: str | Path, plan: StudyPlan, *, draws: int = statistics.BO
     arms = bench.arms(curves)
     judgement = Judgement(
         plan=plan,
-        headline="",
+        sentences=(),
         arms=arms,
         economics={
             variant: economics
@@ -95,7 +95,7 @@ def judge(output_dir: str | Path, plan: StudyPlan, *, draws: int = statistics.BO
         held_out=_held_out_summary(evidence.held_out),
     )
     judgement = dataclasses.replace(judgement, caveats=caveats_of(judgement, evidence))
-    return dataclasses.replace(judgement, headline=headline_of(judgement))
+    return dataclasses.replace(judgement, sentences=sentences_of(judgement))
 
 
 class _Bench:
@@ -151,7 +151,7 @@ class _Bench:
         ]
         if not runs:
             return None
-        macro = statistics.compare(self.sums(np.mean([run.nats for run in runs], axis=0))).delta
+        macro = self.held_out.macro_bits_per_byte(np.mean([run.nats for run in runs], axis=0))
         gates = [run.result.get("ngram2_bits_per_byte") for run in runs]
         known = [float(gate) for gate in gates if isinstance(gate, (int, float)) and math.isfinite(gate)]
         gate = float(np.mean(known)) if known else None

@@ -190,12 +190,42 @@ def detect_code(text: str, *, whole: bool = False) -> Match | None:
     """
     if whole:
         return combine(detect_text(text[:MAX_LICENSE_FILE]))
-    head = text[:HEAD_CHARS]
-    found = combine(detect_text(head))
-    if found is not None or len(text) <= HEAD_CHARS:
-        return found
-    base = max(HEAD_CHARS, len(text) - TAIL_CHARS)
-    tail = combine(detect_text(text[base:]))
-    if tail is None:
-        return None
-    return dataclasses.replace(tail, start=tail.start + base, end=tail.end + base)
+    found = combine(_windows(text[:HEAD_CHARS], 0))
+    if found is None and len(text) > HEAD_CHARS:
+        base = max(HEAD_CHARS, len(text) - TAIL_CHARS)
+        found = combine(_windows(text[base:], base))
+    return found
+
+
+def _mark_places(text: str) -> list[int]:
+    """Places of all marks, ascending."""
+    lowered = text.replace("\u0130", "i").lower()  # the one character that grows when it is lowered
+    places = []
+    for mark in MARKS:
+        at = lowered.find(mark)
+        while at >= 0:
+            places.append(at)
+            at = lowered.find(mark, at + len(mark))
+    return sorted(places)
+
+
+BEFORE_MARK, AFTER_MARK = 1_200, 2_500  # characters; inside a licence text marks are closer together than this
+
+
+def _windows(text: str, base: int) -> list[Match]:
+    """`detect_text` on the parts of `text` around marks only; ordinary code is never split into words."""
+    headers = spdx_headers(text)
+    if headers:
+        return [dataclasses.replace(m, start=m.start + base, end=m.end + base) for m in headers]
+    found: list[Match] = []
+    low = high = -1
+    for mark in _mark_places(text):
+        if high < 0:
+            low = max(0, mark - BEFORE_MARK)
+        elif mark - BEFORE_MARK > high:
+            found += _texts_and_notices(text[low:high], base + low)
+            low = mark - BEFORE_MARK
+        high = mark + AFTER_MARK
+    if high >= 0:
+        found += _texts_and_notices(text[low:high], base + low)
+    return found

@@ -198,10 +198,12 @@ def join(operator: str, expressions: Iterable[str]) -> str | None:
     distinct = list(dict.fromkeys(expressions))
     if len(distinct) < 2:
         return distinct[0] if distinct else None
-    joined = parse_expression(f" {operator} ".join(f"({one})" for one in distinct))
-    if joined is None:  # too long to be parsed as one: the first stands, which the callers sort by place
-        return distinct[0]
-    return str(licensing().dedup(joined).render())
+    flat: list[str] = []
+    for one in distinct:
+        tree = licensing().parse(one)
+        parts = tree.args if getattr(tree, "operator", "").strip() == operator else (tree,)
+        flat += [str(part.render()) for part in parts]
+    return f" {operator} ".join(f"({one})" if " AND " in one or " OR " in one else one for one in dict.fromkeys(flat))
 
 
 def creative_commons(url: str) -> str | None:

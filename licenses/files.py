@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.parser import HeaderParser
 
 from licenses.detect import MAX_LICENSE_FILE, combine, detect_text
@@ -158,21 +158,23 @@ def directory_expressions(
     In one directory: an expression in metadata wins (its author chose AND, OR and -or-later), else its licence files
     together: each in its own words, several files of different licences as a choice if their names say so
     (LICENSE-MIT beside LICENSE-APACHE), else with AND; COPYING.LESSER beside COPYING is the LGPL alone.
-    The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent.
+    The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent; where several stand side by side, as among
+    vendored packages, each for the package or module of its name.
     """
+    shared = _shared_parents([*paths_to_texts, *(metadata or {})])
     metadata = {**{p: t for p, t in paths_to_texts.items() if is_metadata(p)}, **(metadata or {})}
     stated: dict[str, str] = {}
     for path in sorted(metadata, key=lambda p: (p.count("/"), _METADATA.index(posixpath.basename(p)) if is_metadata(p) else 9, p)):
         found = metadata_expression(posixpath.basename(path), metadata[path])
         if found is not None:
-            stated.setdefault(_place(path), found)
+            stated.setdefault(_place(path, shared), found)
     files: dict[str, dict[str, str]] = {}
     for path in sorted(paths_to_texts):
         if not states_license(path):
             continue
         found = combine(detect_text(paths_to_texts[path][:MAX_LICENSE_FILE]))
         if found is not None:
-            files.setdefault(_place(path), {})[posixpath.basename(path)] = found.expression
+            files.setdefault(_place(path, shared), {})[posixpath.basename(path)] = found.expression
     out = {directory: _together(found) for directory, found in files.items()}
     out.update(stated)
     return dict(sorted(out.items()))
@@ -192,6 +194,9 @@ def detect_files(paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] 
 
 def license_for_path(path: str, by_directory: Mapping[str, str]) -> str | None:
     """The expression of the nearest directory at or above the file, None if none states one."""
+    module = posixpath.splitext(path)[0]
+    if posixpath.basename(path) and module in by_directory:  # a vendored package that is one file
+        return by_directory[module]
     directory = posixpath.dirname(path)
     while True:
         if directory in by_directory:
@@ -201,11 +206,34 @@ def license_for_path(path: str, by_directory: Mapping[str, str]) -> str | None:
         directory = posixpath.dirname(directory)
 
 
-def _place(path: str) -> str:
+_INFO = re.compile(r"^(?P<name>.+?)(?:-[^-]*\d[^/]*)?\.(?:dist|egg)-info$")
+
+
+def _shared_parents(paths: Iterable[str]) -> set[str]:
+    """Directories that hold more than one X.dist-info or X.egg-info."""
+    infos: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.split("/")
+        for at, part in enumerate(parts[:-1]):
+            if _INFO.match(part):
+                infos.setdefault("/".join(parts[:at]), set()).add(part)
+    return {parent for parent, names in infos.items() if len(names) > 1}
+
+
+def _place(path: str, shared: set[str]) -> str:
     """The directory that a file speaks for."""
-    parts = posixpath.dirname(path).split("/")
-    while parts and (parts[-1].lower() in ("licenses", "license") or parts[-1].endswith((".dist-info", ".egg-info"))):
-        parts.pop()
+    parts = [part for part in posixpath.dirname(path).split("/") if part]
+    while parts:
+        info = _INFO.match(parts[-1])
+        if info is not None:
+            parts.pop()
+            if "/".join(parts) in shared:
+                parts.append(re.sub(r"[-.]+", "_", info["name"]).lower())
+                break
+        elif parts[-1].lower() in ("licenses", "license"):
+            parts.pop()
+        else:
+            break
     return "/".join(parts)
 
 

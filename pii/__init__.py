@@ -34,14 +34,14 @@ __all__ = [
 
 
 def _pii_1() -> Any:
-    from pii.detect import PiiAnnotator
+    from pii.annotate import PiiAnnotator
 
     return PiiAnnotator()
 
 
 def detect(text: str) -> list[Span]:
     """The spans of one text, resolved and in order; the same values as the annotator `pii@1`."""
-    from pii.detect import detect as _detect
+    from pii.annotate import detect as _detect
 
     return _detect(text)
 

@@ -115,8 +115,12 @@ _VERSION_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _COMPARED = re.compile(rb"(?:[=~<>!]=|[~^<>])\s{0,2}[\"']?\Z")
-_LISTED_BEFORE = re.compile(rb"[0-9.a-zA-Z],\Z|[0-9][ ]\Z")
-_LISTED_AFTER = re.compile(rb"[, ][-.0-9]")
+# A number or a redaction beside the candidate; group 1 where that number is a dotted quad itself.
+_LISTED_BEFORE = re.compile(
+    rb"(?:(?<![0-9.])([0-9]{1,3}(?:\.[0-9]{1,3}){3})|[0-9.a-zA-Z\x01]),\Z"
+    rb"|(?:(?<![0-9.])([0-9]{1,3}(?:\.[0-9]{1,3}){3})|[0-9\x01])[ ]\Z"
+)
+_LISTED_AFTER = re.compile(rb"[, ](?:([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![0-9.]*[0-9])|[-.0-9\x01])")
 _ADDRESS_NEAR = re.compile(
     rb"\b(?:ip|ips|ipv4|ipaddr|addr|address|addresses|hosts?|hostname|server|dns|nameserver|gateway|ping|ssh|"
     rb"subnet|netmask|router|proxy|remote|client|peer|connect|connected|blocked|listen|bind|from)\b|://\Z|_ip\b|_addr",
@@ -154,15 +158,20 @@ def ipv4(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
     if buf[start:end].decode() in RESOLVERS:
         return None
     head = left_context(buf, start, lo)
+    beside = buf[max(lo, start - 17) : start]
     lowered = head.lower()
     near = any(word in lowered for word in _ADDRESS_WORDS) and _ADDRESS_NEAR.search(head) is not None
     if _COMPARED.search(head) or (_VERSION_BEFORE.search(head) and not near):
         return None
-    if not near and (_LISTED_BEFORE.search(head) or _LISTED_AFTER.match(buf[end : min(hi, end + 3)])):
+    if not near and (_listed(_LISTED_BEFORE.search(beside)) or _listed(_LISTED_AFTER.match(buf[end : min(hi, end + 20)]))):
         return None  # numbers of a vector path or table run together: "1.41.39.39,5.2"
     if max(octets) < 30 and not near:
         return None
     return Span(start, end, "IP_ADDRESS", 0.95 if near else 0.85)
+
+
+def _listed(match: re.Match[bytes] | None) -> bool:
+    return match is not None and not any(match.groups())
 
 
 def ipv6(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
@@ -262,7 +271,7 @@ def card(run: str, start: int, context: bytes) -> Span | None:
     integer in ten passes Luhn.
     """
     digits = run if run.isdigit() else "".join(c for c in run if c.isdigit())
-    if not 12 <= len(digits) <= 19 or len(set(digits)) < 3 or not (issued(digits) and luhn(digits)):
+    if not 12 <= len(digits) <= 19 or len(set(digits)) < 2 or not (issued(digits) and luhn(digits)):
         return None
     near = _CARD_NEAR.search(context) is not None
     if len(run) != len(digits):

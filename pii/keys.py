@@ -47,6 +47,7 @@ FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
         (b"hf_", rb"hf_[A-Za-z0-9]{34,40}"),  # Hugging Face
         (b"dop_v1_", rb"dop_v1_[0-9a-f]{64}"),  # DigitalOcean
         (b"shpat_", rb"shpat_[0-9a-fA-F]{32}"),  # Shopify
+        (b"SK", rb"SK[0-9a-f]{32}"),  # Twilio
         (b"-us", rb"-us\d{1,2}"),  # Mailchimp: 32 hex digits stand before the literal
         (b"-----BEGIN ", rb"-----BEGIN (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
     )

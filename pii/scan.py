@@ -1,4 +1,4 @@
-"""The one pass over the bytes of a batch that finds candidates; exact checks follow in `pii.detect`.
+"""The one pass over the bytes of a batch that finds candidates; exact checks follow in `pii.annotate`.
 
 The kernel reads UTF-8 bytes once, left to right, and dispatches on a byte class.  Every handler either looks at a
 bounded number of bytes around its anchor (stated beside it) or moves a per-handler high-water mark forward, so the

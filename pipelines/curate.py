@@ -224,9 +224,9 @@ class CurateUnits:
         if self.policy is not None:
             import pii
 
-            redacted, applied, stands = pii.redact_batch(columns["text"], known[PII].column("spans"), self.policy)
+            redacted, applied, drop = pii.redact_batch(columns["text"], known[PII].column("spans"), self.policy)
             columns["text"], columns["pii"] = redacted, applied.cast(PII_TYPE)
-            allowed = np.asarray(stands, dtype=bool)
+            allowed = ~drop.to_numpy(zero_copy_only=False)
         arrays = [columns[field.name].cast(field.type) for field in CORPUS_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=CORPUS_SCHEMA), allowed
 

@@ -22,10 +22,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import annotate, curate, ingest, rules, split, storage
 from pipelines import manifest as manifests
 from pipelines.card import write_card
+from pipelines.errors import UsageError
 from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
 from pipelines.inputs import InputDigests
 from pipelines.manifest import Manifest
-from pipelines.readers import Source, Unit, plan_units
+from pipelines.readers import PlanError, Source, Unit, plan_units
 from pipelines.recipe import Recipe
 from pipelines.stages import Stage, StageError, Timings, map_units, progress, run_pipeline
 from pipelines.validate import stage_directory
@@ -60,7 +61,12 @@ class Driver:
     # -- the stages -------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Manifest]:
-        """All data stages of the recipe; the manifests by stage name."""
+        """All data stages of the recipe; the manifests by stage name.
+
+        Whatever the recipe names is looked at before any work: inputs, policies, lists.
+        """
+        self.recipe.check_files()
+        _ = self.units, self._opt_out
         with self._only_writer():
             storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
             self.ingest()
@@ -269,9 +275,14 @@ class Driver:
 
     @functools.cached_property
     def _opt_out(self) -> Any:
+        """The entries of all opt-out lists of the recipe; UsageError, with file and line, for a wrong one."""
         import licenses
 
-        return licenses.OptOut.load(self.recipe.opt_out)
+        try:
+            lists = [licenses.OptOut.load(path) for path in self.recipe.opt_out]
+        except licenses.OptOutError as error:
+            raise UsageError(str(error)) from None
+        return licenses.OptOut(tuple(entry for each in lists for entry in each.entries))
 
     def _curate_needs(self, variant: curate.Variant) -> set[str]:
         needs = set(variant.needs)
@@ -299,7 +310,10 @@ class Driver:
     @functools.cached_property
     def units(self) -> list[Unit]:
         """The units of every source, sources in the order of their names."""
-        return [unit for source in self.sources for unit in plan_units(source)]
+        try:
+            return [unit for source in self.sources for unit in plan_units(source)]
+        except PlanError as error:
+            raise UsageError(str(error)) from None
 
     @functools.cached_property
     def sources(self) -> list[Source]:

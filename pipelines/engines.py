@@ -218,10 +218,11 @@ def local_job_service() -> Iterator[JobService]:
     """
     with contextlib.ExitStack() as stack:
         staging = stack.enter_context(tempfile.TemporaryDirectory(prefix="gristmill-staging-"))
-        ports = [
-            stack.enter_context(_server(name, [sys.executable, "-c", program, staging]))
+        servers = [
+            (name, *stack.enter_context(_server([sys.executable, "-c", program, staging])))
             for name, program in (("job service", _JOB_SERVICE), ("worker pool", _WORKER_POOL))
         ]
+        ports = [_port_of(*server) for server in servers]
         yield JobService(*(f"localhost:{port}" for port in ports))
 
 
@@ -234,8 +235,8 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _server(name: str, command: list[str]) -> Iterator[int]:
-    """Runs a server that prints its port; ends it and all processes that it started."""
+def _server(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Starts a server, with the file of what it says; ends it and all processes that it started."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -246,7 +247,7 @@ def _server(name: str, command: list[str]) -> Iterator[int]:
             start_new_session=True,
         )
         try:
-            yield _port_of(name, process, log)
+            yield process, log
         finally:
             _end(process)
 

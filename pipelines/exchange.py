@@ -72,6 +72,8 @@ def scattered(
     partitions: npt.NDArray[np.int64], records: np.ndarray, kind: int | None = None
 ) -> Iterator[tuple[int, bytes]]:
     """(partition, value) for the records [n] of which record i belongs to partitions[i]."""
+    if not records.size:
+        return
     order = np.argsort(partitions, kind="stable")
     partitions, records = partitions[order], records[order]
     numbers, starts = np.unique(partitions, return_index=True)

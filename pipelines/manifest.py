@@ -19,6 +19,8 @@ from typing import Any
 from pipelines import storage
 
 MANIFEST = "manifest.json"
+# Beside shards the name begins with an underscore: pyarrow, Spark and DuckDB then read the folder as one table.
+BESIDE_SHARDS = "_manifest.json"
 # The libraries whose version can change the bytes of a shard or the value of a column.
 _LIBRARIES = (
     "apache-beam",
@@ -126,6 +128,12 @@ class Manifest:
     @property
     def rows(self) -> int:
         return sum(shard["rows"] for shard in self.shards)
+
+
+def stage_manifest(output: str, directory: str) -> str:
+    """Path of the manifest of the stage that writes to `directory`; in a corpus the shards lie in data/ below."""
+    name = MANIFEST if directory.startswith("corpora/") else BESIDE_SHARDS
+    return storage.join(output, directory, name)
 
 
 def digest(value: Any) -> str:

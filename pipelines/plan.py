@@ -45,11 +45,11 @@ def plan_recipe(driver: Driver) -> Plan:
     sources: dict[str, dict[str, Any]] = {}
     for source in driver.sources:
         units = [unit for unit in driver.units if unit.source == source.name]
-        files = source.input_files()
+        sizes = {file.name: file.size for unit in units for file in unit.files}
         sources[source.name] = {
             "kind": source.kind,
-            "files": len(files),
-            "bytes": sum(file.bytes for file in files),
+            "files": len(sizes),
+            "bytes": sum(sizes.values()),
             "units": len(units),
         }
     study = recipe.study

@@ -46,9 +46,13 @@ class Known:
     columns: Mapping[str, Collection[str]]
 
     def full_names(self, name: str) -> list[str]:
-        """['rpv2@1'] for 'rpv2@1' and for 'rpv2'; several where a short name is not enough; else none."""
-        if name in self.annotators:
-            return [name]
+        """['rpv2@1'] for 'rpv2@1' and for 'rpv2'; several where a short name is not enough; else none.
+
+        Of several, our own version (`minhash@1`) has the short name, not another tool's (`minhash@rpv2`).
+        """
+        for own in (name, f"{name}@1"):
+            if own in self.annotators:
+                return [own]
         return [known for known in self.annotators if known.partition("@")[0] == name]
 
 

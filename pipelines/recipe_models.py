@@ -235,7 +235,7 @@ class Pii(Block):
 class License(Block):
     """What the rule `license` lets pass."""
 
-    allowed: Annotated[Texts, Field(min_length=1)] = ("permissive",)
+    allowed: Annotated[Texts, Field(min_length=1)] = ("permissive", "public_domain")
     """Licence classes."""
 
 

@@ -35,11 +35,13 @@ class Redaction:
 
         columns, failed = annotate_rows(annotator(PII), batch)
         spans = columns.column("spans")
-        text, applied, stands = pii.redact_batch(batch.column("text"), spans, self.policy)
+        text, applied, drop = pii.redact_batch(batch.column("text"), spans, self.policy)
         arrays = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
         arrays.update(text=text, pii=applied.cast(PII_TYPE))
         redacted = pa.RecordBatch.from_arrays([arrays[f.name] for f in REDACTED_SCHEMA], schema=REDACTED_SCHEMA)
         bad = {identity for identity, _, _ in failed}
-        sound = [identity not in bad for identity in batch.column("doc_id").to_pylist()]
-        keep = [bool(ok) and allowed for ok, allowed in zip(stands, sound, strict=True)]
+        keep = [
+            not dropped and identity not in bad
+            for dropped, identity in zip(drop.to_pylist(), batch.column("doc_id").to_pylist(), strict=True)
+        ]
         return redacted.filter(pa.array(keep, pa.bool_())), failed, batch.num_rows - sum(keep) - len(failed)

@@ -113,7 +113,8 @@ class LicenseRule:
         import licenses
 
         verdicts = licenses.license_verdicts(annotations["license@1"], batch.column("kind"), self.allowed)
-        rules = [f"{self.name}/{rule}" for rule in verdicts.column("rule").to_pylist()]
+        # The reason is "license:CLASS".
+        rules = [f"{self.name}/{(r or '').rpartition(':')[2]}" for r in verdicts.column("reason").to_pylist()]
         return _verdicts(_bools(verdicts.column("keep"), False), rules)
 
 
@@ -127,8 +128,7 @@ class OptOutRule:
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
         hit, entries = self.opt_out.match(batch)
-        rules = [f"{self.name}/{entry}" for entry in entries]
-        return _verdicts(~np.asarray(hit, dtype=bool), rules)
+        return _verdicts(~_bools(hit, False), [f"{self.name}/{entry}" for entry in entries.to_pylist()])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Stage:
         )
 
     def manifest_path(self, output: str) -> str:
-        return storage.join(output, self.directory, manifests.MANIFEST)
+        return manifests.stage_manifest(output, self.directory)
 
     def finished(self, output: str) -> Manifest | None:
         """The stage's manifest if it was made from the same inputs, options, code and libraries."""

@@ -48,7 +48,7 @@ def validate(output: str) -> Validation:
 def _stage_problems(output: str, name: str, stage: Manifest) -> Iterator[str]:
     if not stage.books.balanced:
         yield f"stage {name}: books do not balance: {stage.books}"
-    own = storage.join(output, stage_directory(name), manifests.MANIFEST)
+    own = manifests.stage_manifest(output, stage_directory(name))
     found = manifests.load(own)
     if found is None:
         yield f"{own}: missing"

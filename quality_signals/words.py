@@ -3,7 +3,8 @@
 datatrove splits English and most other languages with `spacy.blank(language)`, whose rules (data/word_rules.json.gz,
 see NOTICE.md there) are applied here: a run of non-space characters loses prefixes and suffixes until none is left,
 exceptions such as "don't" stay or split as listed, and what remains is split at infixes.  The result for a run
-depends on nothing else, so it is computed once for each distinct run and remembered.
+depends on nothing else (emoticons and a few abbreviations with spaces apart), so it is computed once for each
+distinct run and remembered.
 
 Languages whose words come from a model or a dictionary (Chinese, Japanese, Korean, Thai, Vietnamese, ...) have no
 rules here, and `word_splitter` returns None.
@@ -88,6 +89,7 @@ class WordSplitter:
         self._exceptions: dict[str, Sizes] = {key: tuple(sizes) for key, sizes in exceptions.items()}
         self._longest_exception = max(map(len, self._exceptions))
         self._known: dict[str, Sizes] = {}
+        self._broken: dict[str, Sizes] = {}
         self._patterns: dict[str, list[tuple[str, ...]]] = {}
         self._spaced = any(" " in key.strip() for key in self._exceptions)
         self._add_patterns()
@@ -188,65 +190,79 @@ class WordSplitter:
             words.append(rest[start:])
         return words
 
-    def _matches(self, words: list[str], joined: Callable[[int], bool] | None) -> list[tuple[int, int]]:
-        """Places of exceptions among the words: the longest first, then the first; none starts or ends inside a
-        place looked at before, kept or not.  joined(i): whether word i touches the next or has one space after it."""
+    def _places(self, words: list[str]) -> list[tuple[int, int]]:
+        """Where the words are those of an exception that affixes broke apart, overlaps included."""
         found = []
         for start, word in enumerate(words):
             for pattern in self._patterns.get(word, ()):
-                end = start + len(pattern)
-                if tuple(words[start:end]) == pattern and (
-                    joined is None or all(joined(i) for i in range(start, end - 1))
-                ):
-                    found.append((start, end))
-        found.sort(key=lambda place: (place[0] - place[1], place[0]))
-        seen: set[int] = set()
-        kept = []
-        for start, end in found:
-            if start not in seen and end - 1 not in seen:
-                kept.append((start, end))
-            seen.update(range(start, end))
-        return sorted(kept)
+                if tuple(words[start : start + len(pattern)]) == pattern:
+                    found.append((start, start + len(pattern)))
+        return found
 
-    def run_sizes(self, run: str) -> Sizes:
-        """Sizes in characters of the words of a run of non-space characters, remembered."""
+    def _is_broken(self, words: list[str]) -> bool:
+        """Whether an exception stands among the words of a run and would divide them otherwise."""
+        for start, end in self._places(words):
+            sizes = self._exceptions.get("".join(words[start:end]))
+            if sizes is not None and sizes != tuple(map(len, words[start:end])):
+                return True
+        return False
+
+    def _run_sizes(self, run: str) -> tuple[Sizes, bool]:
+        """Sizes in characters of the words of a run of non-space characters, and whether exceptions that affixes
+        broke apart may still have to be found among them.  Remembered where not."""
         if len(run) > MAX_RUN_CHARS:
-            return (len(run),)
-        if run in self._exceptions:
-            words = _cut(run, self._exceptions[run])
-        else:
-            words = self._split(run)
-        if not self._spaced:
-            for start, end in reversed(self._matches(words, None)):
-                sizes = self._exceptions.get("".join(words[start:end]))
-                if sizes is not None:
-                    words[start:end] = _cut("".join(words[start:end]), sizes)
-        result = tuple(map(len, words))
-        if len(self._known) >= MAX_REMEMBERED:
+            return (len(run),), False
+        if run in self._broken:
+            return self._broken[run], True
+        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
+        sizes = tuple(map(len, words))
+        if len(self._known) + len(self._broken) >= MAX_REMEMBERED:
             self._known.clear()
-        self._known[run] = result
-        return result
+            self._broken.clear()
+        broken = self._is_broken(words)
+        (self._broken if broken else self._known)[run] = sizes
+        return sizes, broken
 
     def spans(self, text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Start and end of every word of `text`, in order, in code points."""
         known = self._known
         sizes: list[int] = []
+        rejoin = self._spaced
         for run in text.split():
-            sizes += known.get(run) or self.run_sizes(run)
+            found = known.get(run)
+            if found is None:
+                found, broken = self._run_sizes(run)
+                rejoin |= broken
+            sizes += found
         starts, ends = _spans(code_points(text), class_table(), np.array(sizes, dtype=np.int64))
-        return self._with_spaced(text, starts, ends) if self._spaced else (starts, ends)
+        return self._rejoined(text, starts, ends) if rejoin else (starts, ends)
 
-    def _with_spaced(
+    def _rejoined(
         self, text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Joins and splits words at exceptions that may hold spaces (Russian "и др.")."""
+        """Joins words to exceptions that affixes broke apart (":-)") or that hold spaces (Russian "и др.").
+
+        A place that reaches over a space and is no exception still keeps others from starting or ending in it, as in
+        the reference; so the whole text is looked at.
+        """
         low, high = starts.tolist(), ends.tolist()
         words = [text[a:b] for a, b in zip(low, high, strict=True)]
 
-        def joined(i: int) -> bool:
-            return text[high[i] : low[i + 1]] in ("", " ")
+        def adjacent(start: int, end: int) -> bool:
+            return all(text[high[i] : low[i + 1]] in ("", " ") for i in range(start, end - 1))
 
-        for start, end in reversed(self._matches(words, joined)):
+        # The longest place first, then the first; none starts or ends inside one looked at before, kept or not.
+        places = sorted(
+            (place for place in self._places(words) if adjacent(*place)),
+            key=lambda place: (place[0] - place[1], place[0]),
+        )
+        seen: set[int] = set()
+        kept = []
+        for start, end in places:
+            if start not in seen and end - 1 not in seen:
+                kept.append((start, end))
+            seen.update(range(start, end))
+        for start, end in sorted(kept, reverse=True):
             sizes = self._exceptions.get(text[low[start] : high[end - 1]])
             if sizes is not None:
                 bounds = list(accumulate(sizes, initial=low[start]))

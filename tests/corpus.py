@@ -107,7 +107,8 @@ variants:
 """
 
 OPT_OUT = """\
-- {domain: site3.example.com, date: 2026-01-15, reason: the owner asked}
+entries:
+  - {domain: site3.example.com, date: 2026-01-15, reason: the owner asked}
 """
 
 

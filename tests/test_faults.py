@@ -47,7 +47,7 @@ def kill_in_the_middle(recipe: Path, folder: Path) -> bool:
             if any(path.is_file() for path in folder.rglob("*.parquet*")) or (folder / "records.json").exists():
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return not (folder / "manifest.json").exists()
+                return not list(folder.glob("*manifest.json"))
             time.sleep(0.002)
         return False
     finally:

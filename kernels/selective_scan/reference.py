@@ -1,4 +1,4 @@
-"""The selective scan of Mamba in plain PyTorch: the definition, and a chunked version with a derived backward.
+"""The selective scan of Mamba in plain PyTorch: the definition, and a chunked version with its backward.
 
 The recurrence, per channel e and state n (Gu and Dao, Mamba, arXiv:2312.00752, equations 1-2 with their
 discretisation: exact for A, Euler for B):
@@ -32,7 +32,7 @@ _KEEP_BYTES = 1 << 26
 def scan_sequential(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state_in: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The definition: one step after the other, any dtype, differentiated by autograd.  Shapes as `selective_scan`."""
+    """The definition: one step after the other, differentiated by autograd.  Shapes as `selective_scan`."""
     h = x.new_zeros(x.shape[0], *A.shape) if state_in is None else state_in  # [b, e, n]
     ys = []
     for t in range(x.shape[1]):
@@ -47,8 +47,8 @@ def choose_chunk(batch: int, length: int, states: int, device: torch.device) -> 
 
     One step after the other costs `length` small operations; chunks run side by side cost about
     2 * chunk + length / chunk operations and read everything twice.  On a CPU the plain order wins as soon as
-    one step holds enough numbers to hide the cost of a call (measured with torch 2.13 on AVX2); a GPU is bound by
-    the number of launches at every size of interest here.
+    one step holds enough numbers to hide the cost of a call (measured with torch 2.13 on AVX2); a GPU is
+    bound by the number of launches at every size of interest here.
     """
     if device.type == "cpu" and batch * states >= 4096:
         return length
@@ -75,8 +75,8 @@ def _combine(decay: Tensor, inflow: Tensor, state: Tensor, out: Tensor | None) -
 def _combine_reverse(decay: Tensor, inflow: Tensor, carry: Tensor, store: bool) -> Tensor:
     """The reverse scan g_t = inflow_t + decay_{t+1} g_{t+1}, in place in `inflow` if `store`.
 
-    `carry` [b, chunks, n, e] is decay * g of the step after each chunk.  Returns decay_0 g_0 of each chunk, the
-    carry of the chunk before it.
+    `carry` [b, chunks, n, e] is decay * g of the step after each chunk.  Returns decay_0 g_0 of each
+    chunk, the carry of the chunk before it.
     """
     decays, inflows = decay.unbind(2), inflow.unbind(2)
     last = len(decays) - 1
@@ -92,7 +92,7 @@ def _combine_reverse(decay: Tensor, inflow: Tensor, carry: Tensor, store: bool) 
 
 
 def _chain(decay: Tensor, end: Tensor, start: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-    """States that enter each chunk, from what each chunk adds (`end`) and its whole decay: [b, chunks, n, e]."""
+    """States that enter each chunk from what each adds (`end`) and its whole decay: [b, chunks, n, e]."""
     entering = torch.empty_like(end)
     order = range(end.shape[1] - 1, -1, -1) if reverse else range(end.shape[1])
     state = start
@@ -117,7 +117,8 @@ def _over_n(vector: Tensor, states: Tensor) -> Tensor:
 
 def _over_e(states: Tensor, vector: Tensor) -> Tensor:
     """sum_e states [b, l, n, e] vector [b, l, e] -> [b, l, n]."""
-    # the row form is 8 times faster on a CPU than states @ column: it is a matrix product, not b*l vector products
+    # the row form is 8 times faster on a CPU than states @ column: it is a matrix product, not b*l vector
+    # products
     return torch.matmul(vector[:, :, None], states.transpose(2, 3))[:, :, 0]
 
 
@@ -125,11 +126,11 @@ def _states(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, state_in: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Decays and states [b, l, n, e] and the final state [b, n, e].  A is [n, e]; chunk divides l."""
-    b, l, e = x.shape
+    b, length, e = x.shape
     n = A.shape[0]
     decay = torch.mul(dt[:, :, None], A * _LOG2_E).exp2_()  # twice as fast as exp on AVX2
     h = _outer(B, dt * x)
-    split = (b, l // chunk, chunk, n, e)
+    split = (b, length // chunk, chunk, n, e)
     decays, states = decay.view(split), h.view(split)
     if split[1] == 1:
         entering = state_in[:, None]
@@ -161,8 +162,8 @@ class SelectiveScan(torch.autograd.Function):
         x, dt, A, B, C, state_in, *kept = ctx.saved_tensors
         chunk = ctx.chunk
         decay, h = kept if kept else _states(x, dt, A, B, state_in, chunk)[:2]
-        b, l, n, e = h.shape
-        split = (b, l // chunk, chunk, n, e)
+        b, length, n, e = h.shape
+        split = (b, length // chunk, chunk, n, e)
         dC = _over_e(h, dy)
         g = _outer(C, dy)
         decays, grads = decay.view(split), g.view(split)
@@ -185,5 +186,5 @@ class SelectiveScan(torch.autograd.Function):
         ddt = (x * g_dot_B).addcmul_(through[:, :, 0], A[0])
         for j in range(1, n):
             ddt.addcmul_(through[:, :, j], A[j])
-        dA = through.mul_(dt[:, :, None]).view(b * l, n, e).sum(0).t()
+        dA = through.mul_(dt[:, :, None]).view(b * length, n, e).sum(0).t()
         return dt * g_dot_B, ddt, dA, dB, dC, dstate.transpose(1, 2), None

@@ -101,7 +101,7 @@ class FindDuplicates:
 
     def count_documents(self) -> int:
         """From the manifest of the document shards if there is one, else from their footers."""
-        ingest = manifests.load(storage.join(self.documents, manifests.MANIFEST))
+        ingest = manifests.load(manifests.stage_manifest(self.output, "documents"))
         if ingest is not None:
             return ingest.rows
         return sum(row_count(self.document(shard)) for shard in range(self.shards))

@@ -46,6 +46,12 @@ _ZIP_ENTRY_BYTES = 46
 _MAX_LINK_BYTES = 4096
 
 
+# Public by name but not listed in the module's __all__: why tarfile stopped.
+_TRUNCATED: Any = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+_EMPTY: Any = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
+_END_MARK: Any = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+
+
 class BrokenContainer(Refused):
     """Reading a member met damage that ends the whole container."""
 
@@ -286,14 +292,14 @@ def _tar_members(raw: BinaryIO, name: str, limits: Limits) -> Iterator[Member]:
             )
             index += 1
     except tarfile.TarError as error:
-        cut = isinstance(error.__context__, tarfile.TruncatedHeaderError) or "unexpected end" in str(error)
+        cut = isinstance(error.__context__, _TRUNCATED) or "unexpected end" in str(error)
         raise Refused("truncated" if cut or not file.tell() else "broken_record", f"tar: {error}") from error
     except (ValueError, UnicodeError, OverflowError, struct.error) as error:
         raise Refused("broken_record", f"tar: {error}") from error
     ended = getattr(archive, "last_error", None)
-    if isinstance(ended, tarfile.TruncatedHeaderError | tarfile.EmptyHeaderError):
+    if isinstance(ended, (_TRUNCATED, _EMPTY)):
         raise Refused("truncated", "tar: no end mark")
-    if isinstance(ended, tarfile.HeaderError) and not isinstance(ended, tarfile.EOFHeaderError):
+    if isinstance(ended, tarfile.HeaderError) and not isinstance(ended, _END_MARK):
         raise Refused("broken_record", f"tar: {ended}")
     while stream.read(1 << 20):  # the padding; a compressed stream must also end properly
         pass

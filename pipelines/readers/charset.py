@@ -84,13 +84,10 @@ _MAX_BROKEN = 0.1
 # first.
 _DETECTED = (
     "utf_8 cp1252 cp1251 cp1250 gb18030 cp932 cp949 big5 big5hkscs euc_jp cp1254 cp1253 cp1256 cp1255 "
-    "cp1257 cp1258 cp874 tis_620 iso8859_1 iso8859_2 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 iso8859_15 "
-    "koi8_r koi8_u gbk gb2312 shift_jis euc_kr cp866 mac_cyrillic mac_roman cp855 johab iso2022_jp iso2022_kr hz"
+    "cp1257 cp1258 cp874 tis_620 iso8859_1 iso8859_2 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 "
+    "iso8859_15 koi8_r koi8_u gbk gb2312 shift_jis euc_kr cp866 mac_cyrillic mac_roman cp855 johab "
+    "iso2022_jp iso2022_kr hz"
 ).split()
-
-
-def _rank(encoding: str) -> int:
-    return _DETECTED.index(encoding) if encoding in _DETECTED else len(_DETECTED)
 
 
 def codec_name(label: str) -> str | None:
@@ -211,10 +208,7 @@ def _detect(data: bytes) -> tuple[str, str] | None:
     start = max(0, first - 1024) & ~1
     sample = data[start : start + _SAMPLE_BYTES]
     guesses = charset_normalizer.from_bytes(sample, cp_isolation=_DETECTED)
-    # Among equally good guesses the commoner encoding.
-    for guess in sorted(
-        guesses, key=lambda g: (round(g.chaos, 3), -round(g.coherence, 3), _rank(g.encoding))
-    ):
+    for guess in guesses:
         text = _strict(data, guess.encoding)
         if text is not None and _plausible(text):
             return text, codecs.lookup(guess.encoding).name

@@ -72,7 +72,7 @@ def read_response(body: bytes, limits: Limits) -> Response:
 
 
 def _unchunk(data: bytes) -> bytes:
-    pieces = []
+    pieces: list[bytes] = []
     at = 0
     while match := _CHUNK_SIZE.match(data, at):
         size = int(match[0].split(b";")[0], 16)

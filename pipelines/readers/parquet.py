@@ -33,6 +33,7 @@ def _open(raw: BinaryIO) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(
             raw,
+            page_checksum_verification=True,  # where the writer stored check sums
             thrift_string_size_limit=_MAX_THRIFT_BYTES,
             thrift_container_size_limit=_MAX_THRIFT_ELEMENTS,
         )

@@ -94,6 +94,10 @@ class _Reading:
 
     def _file(self, raw: BinaryIO, file: UnitFile) -> Iterator[Item]:
         unit, limits = self.unit, self.limits
+        if not raw.seek(0, 2):
+            yield Dropped(file.name, "empty")
+            return
+        raw.seek(0)
         match unit.kind:
             case "html":
                 yield from self._each(raw, file, self._page)

@@ -48,8 +48,10 @@ def document_from_row(row: dict[str, Any], locator: str, source: str, document_k
         kind=as_text(kind) if isinstance(kind, str) and kind else document_kind or DEFAULT_KIND,
         text=text,
         doc_id=given,
-        **{name: as_text(row[name]) for name in _COLUMNS if row.get(name) is not None},
     )
+    for name in _COLUMNS:
+        if row.get(name) is not None:
+            setattr(document, name, as_text(row[name]))
     try:
         document.meta = _meta(row, {"text", "kind", "meta", *_COLUMNS, *([id_column] if id_column else [])})
     except (RecursionError, ValueError) as error:

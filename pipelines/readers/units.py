@@ -31,6 +31,8 @@ EXTRACTORS = ("careful", "fast")
 # A unit of small files: large enough to fill a shard, small enough to spread over workers.
 GROUP_BYTES = 16 << 20
 GROUP_FILES = 500
+# Text in archives and compressed files is about four times as long as the file.
+PACKED_RATIO = 4
 # Pages take about 0.4 s per MB of HTML, and archives hold about 4 times their size: a part is some seconds of
 # work.
 ARCHIVE_PART_BYTES = 4 << 20
@@ -205,14 +207,16 @@ def _cut(source: Source, found: Sequence[Found], root: str, files: Files) -> Ite
     for item in found:
         file = _unit_file(item, root)
         cuts = list(_cuts(source.kind, item, files))
-        if group and (cuts or weight + file.size > GROUP_BYTES or len(group) >= GROUP_FILES):
+        packed = is_archive(file.name) or compression(file.name) is not None
+        size = file.size * (PACKED_RATIO if packed else 1)
+        if group and (cuts or weight + size > GROUP_BYTES or len(group) >= GROUP_FILES):
             yield {"files": tuple(group)}
             group, weight = [], 0
         for cut in cuts:
             yield {"files": (file,), **cut}
         if not cuts:
             group.append(file)
-            weight += file.size
+            weight += size
     if group:
         yield {"files": tuple(group)}
 

@@ -37,6 +37,7 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 _BLOCK = 1 << 16
 # Enough compressed bytes to inflate the first line of a record.
 _PROBE_BYTES = 4096
+_PROBE_LINE = 512
 _MAX_LINE = 1 << 16
 _MAX_HEADERS = 1 << 20
 # URL, IP, 14-digit date, type, [more fields of version 2,] length: Internet Archive ARC file format 1996.
@@ -109,9 +110,17 @@ class _GzipMember:
         self._pending = b""
         self._in = self._out = 0
         self._offset = offset
+        self.broken = False
         self.end: int | None = None
 
     def read_some(self, size: int) -> bytes:
+        try:
+            return self._read_some(size)
+        except Refused:
+            self.broken = True
+            raise
+
+    def _read_some(self, size: int) -> bytes:
         while self.end is None:
             if not self._pending:
                 self._pending = self._raw.read(_BLOCK)
@@ -140,7 +149,8 @@ def _starts_member(raw: BinaryIO, offset: int) -> bool:
     if not head.startswith(_GZIP_MAGIC):
         return False
     try:
-        begin = zlib.decompressobj(31).decompress(head, _PROBE_BYTES)
+        # Little output: damage further on must not hide that a record starts here.
+        begin = zlib.decompressobj(31).decompress(head, _PROBE_LINE)
     except zlib.error:
         return False
     begin = begin.lstrip(b"\r\n")
@@ -173,32 +183,41 @@ def _gzip_records(
     if start:
         offset = _next_member(raw, start)
     elif not _starts_member(raw, 0):
-        yield f"{name}#0", _not_a_member(raw, 0, size)
-        offset = _next_member(raw, 1)
+        gap, offset = _gap(raw, 0, size)
+        yield f"{name}#0", gap
     while offset is not None and (stop is None or offset < stop):
         member = _GzipMember(raw, offset, limits)
-        yield from _records(_Pushback(member.read_some), _member_locator(name, offset), limits)
+        following: int | None = None
+        for locator, result in _records(_Pushback(member.read_some), _member_locator(name, offset), limits):
+            if member.broken and isinstance(result, Refused):
+                following = _next_member(raw, offset + 1)
+                if result.error == "truncated" and following is not None:
+                    result = Refused("broken_record", "damaged: the compressed record does not end")
+            yield locator, result
         if member.end is None:  # damaged; what follows the damage is looked for
-            offset = _next_member(raw, offset + 1)
+            offset = following
         elif member.end >= size:
             return
         elif _starts_member(raw, member.end):
             offset = member.end
         else:  # reported by the range that owns the record before the gap, and by no other
-            yield f"{name}#{member.end}", _not_a_member(raw, member.end, size)
-            offset = _next_member(raw, member.end + 1)
+            gap, following = _gap(raw, member.end, size)
+            yield f"{name}#{member.end}", gap
+            offset = following
 
 
 def _member_locator(name: str, offset: int) -> Callable[[int, int], str]:
     return lambda index, position: f"{name}#{offset}" if index == 0 else f"{name}#{offset}.{index}"
 
 
-def _not_a_member(raw: BinaryIO, offset: int, size: int) -> Refused:
+def _gap(raw: BinaryIO, offset: int, size: int) -> tuple[Refused, int | None]:
+    """What is wrong where no record starts, and where the next one does."""
     raw.seek(offset)
-    head = raw.read(3)
-    if size - offset < _PROBE_BYTES and _GZIP_MAGIC.startswith(head):
-        return Refused("truncated", "the compressed record is cut off")
-    return Refused("broken_record", "no record starts here")
+    head = raw.read(len(_GZIP_MAGIC))
+    following = _next_member(raw, offset + 1)
+    if following is None and size - offset < _PROBE_BYTES and _GZIP_MAGIC.startswith(head):
+        return Refused("truncated", "the compressed record is cut off"), None
+    return Refused("broken_record", "no record starts here"), following
 
 
 def _records(stream: _Pushback, locate: Callable[[int, int], str], limits: Limits) -> Iterator[_Framed]:
@@ -351,9 +370,6 @@ def read_warc(
     packed = compression(name)
     head = raw.read(len(_GZIP_MAGIC))
     raw.seek(0)
-    if not head:
-        yield Skipped("empty").at(name)
-        return
     if packed == "gzip" or head == _GZIP_MAGIC:
         framed = _gzip_records(raw, name, limits, start, stop)
     else:

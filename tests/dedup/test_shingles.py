@@ -47,6 +47,30 @@ def test_one_hash_for_each_distinct_shingle(texts: list[str], n: int) -> None:
     assert all((np.diff(s.astype(object)) > 0).all() for s in found)
 
 
+def mix(value: int) -> int:
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+def python_hash(shingle: tuple[str, ...]) -> int:
+    """The documented formula in Python integers."""
+    polynomial = 0
+    for word in shingle:
+        state = 0x8445D61A4E774912
+        for character in word:
+            state = (state ^ ord(character)) * 0x9FB21C651E98DF25 % 2**64
+        polynomial = (polynomial * 0xD6E8FEB86659FD93 + mix(state)) % 2**64
+    return mix(polynomial)
+
+
+@settings(deadline=None)  # the first call may compile
+@given(TEXTS)
+def test_hashes_are_those_of_the_formula(text: str) -> None:
+    (found,) = shingle_sets(pa.array([text]))
+    assert found.tolist() == sorted(python_hash(shingle) for shingle in python_shingles(text))
+
+
 @settings(deadline=None)  # the first call may compile
 @given(TEXTS, TEXTS)
 def test_jaccard_is_that_of_python_sets(left: str, right: str) -> None:

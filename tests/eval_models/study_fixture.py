@@ -1,5 +1,4 @@
-"""A finished study on disk, made of numbers with a known truth: planted effects, seed noise, document noise.
-"""
+"""A finished study on disk, made of numbers with a known truth: planted effects, seed noise, document noise."""
 
 from __future__ import annotations
 
@@ -119,8 +118,8 @@ def _held_out(rng: np.random.Generator, hostile: str) -> dict[str, Any]:
     rows: dict[str, list[Any]] = {
         key: []
         for key in (
-            "doc_id", "source", "plain_source", "kind", "language", "programming_language", "cluster", "bytes",
-            "base", "url", "repo", "path", "text",
+            "doc_id", "source", "plain_source", "kind", "language", "programming_language", "cluster",
+            "bytes", "base", "url", "repo", "path", "text",
         )
     }  # fmt: skip
     for source, (count, kind, base, slices) in SOURCES.items():
@@ -141,8 +140,9 @@ def _held_out(rng: np.random.Generator, hostile: str) -> dict[str, Any]:
             rows["url"].append(None if code else f"https://site-{group}.example/articles/{i}{hostile}")
             rows["repo"].append(f"acme/tool-{group}{hostile}" if code else None)
             rows["path"].append(f"src/module_{i}.py{hostile}" if code else None)
-            rows["text"].append(f"{hostile}def read_{i}(path):\n    return open(path).read()\n" if code else
-                                f"{hostile}The market of the old town, page {i}, opened on Thursday. " * 6)  # fmt: skip
+            prose = f"The market of the old town, page {i}, opened on Thursday. " * 6
+            source_code = f"def read_{i}(path):\n    return open(path).read()\n"
+            rows["text"].append(hostile + (source_code if code else prose))
     return {**rows, "base": np.array(rows["base"]), "bytes": np.array(rows["bytes"])}
 
 
@@ -254,8 +254,7 @@ def _write_corpora(root: Path, names: tuple[str, ...], held_out: Mapping[str, An
         folder = root / "corpora" / variant / "data"
         folder.mkdir(parents=True)
         (root / "corpora" / variant / "manifest.json").write_text(json.dumps(manifest, sort_keys=True))
-        columns = ("doc_id", "source", "kind", "language", "programming_language", "cluster", "url", "repo", "path",
-                   "text")  # fmt: skip
+        columns = [name for name in held_out if name not in ("plain_source", "bytes", "base")]
         pq.write_table(
             pa.table({name: held_out[name] for name in columns}), folder / "held_out-00000-of-00001.parquet"
         )

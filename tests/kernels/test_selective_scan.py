@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from kernels import selective_scan
-from kernels.selective_scan import scan_sequential
 from kernels.selective_scan import reference as reference_module
+from kernels.selective_scan import scan_sequential
 
 F64 = torch.float64
 NAMES = ("x", "dt", "A", "B", "C", "D", "state_in")
-# (b, l, e, n, chunk): odd lengths, one step, a width that is no multiple of a vector, chunks that do not divide
+# (b, l, e, n, chunk): odd lengths, one step, a width that is no multiple of a vector, chunks that do not
+# divide
 SHAPES = [
     (2, 17, 3, 4, 4),
     (1, 1, 5, 2, None),
@@ -22,18 +24,20 @@ SHAPES = [
 ]
 
 
-def inputs(b: int, l: int, e: int, n: int, dtype: torch.dtype = F64, seed: int = 0) -> list[torch.Tensor]:
+def inputs(
+    b: int, length: int, e: int, n: int, dtype: torch.dtype = F64, seed: int = 0
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=F64)
 
     tensors = [
-        normal(b, l, e),
-        normal(b, l, e).abs() * 0.5,
+        normal(b, length, e),
+        normal(b, length, e).abs() * 0.5,
         -normal(e, n).abs() - 0.1,
-        normal(b, l, n),
-        normal(b, l, n),
+        normal(b, length, n),
+        normal(b, length, n),
         normal(e),
         normal(b, e, n),
     ]
@@ -92,7 +96,9 @@ def test_causal(chunk: int) -> None:
     tensors = inputs(1, 12, 3, 2)
     y, _ = run(tensors, chunk)
     for t in (0, 3, 4, 10):
-        dx, ddt, dB = torch.autograd.grad(y[:, t].sum(), [tensors[0], tensors[1], tensors[3]], retain_graph=True)
+        dx, ddt, dB = torch.autograd.grad(
+            y[:, t].sum(), [tensors[0], tensors[1], tensors[3]], retain_graph=True
+        )
         for gradient in (dx, ddt, dB):
             assert torch.count_nonzero(gradient[:, t + 1 :]) == 0
             assert torch.count_nonzero(gradient[:, t]) > 0

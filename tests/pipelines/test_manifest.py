@@ -74,7 +74,7 @@ def test_a_stage_is_not_done_where_a_shard_is_gone_or_cut(tmp_path: Path) -> Non
 def test_books_that_do_not_balance_write_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="do not balance"):
         stage().finish(str(tmp_path), [record(read=2)], {})
-    assert not (tmp_path / "documents/manifest.json").exists()
+    assert not (tmp_path / "documents/_manifest.json").exists()
 
 
 def test_too_many_errors_fail_the_stage_and_name_the_worst(tmp_path: Path) -> None:
