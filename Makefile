@@ -15,6 +15,9 @@ CI_RECIPE ?= recipes/quickstart-ci.yaml
 PYTEST_ARGS ?= -q -m "not slow and not gpu"
 TORCH := $(shell grep '^torch==' constraints.txt)
 TORCH_PIP_ARGS ?=
+# Gold pages for the benchmark; they are not part of the repository.
+BENCH_DATA ?= $(if $(GRISTMILL_SHARED),$(GRISTMILL_SHARED),../shared)/data
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -91,8 +94,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench-extraction: $(STAMP) samples
-	$(BIN)/python bench/extraction.py
+bench-extraction: $(STAMP)
+	@if ! [ -d "$(BENCH_DATA)/web-article-extraction" ]; then \
+	    echo "No gold pages in $(BENCH_DATA). Name the folder that holds web-article-extraction and" >&2; \
+	    echo "web-trafilatura-eval: make bench-extraction BENCH_DATA=/path/to/data" >&2; \
+	    exit 1; \
+	fi
+	@PYTHONPATH=. $(BIN)/python bench/extraction.py $(BENCH_DATA) $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

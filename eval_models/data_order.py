@@ -30,6 +30,7 @@ from eval_models.vocabulary import END_OF_DOCUMENT, FIM_MIDDLE, FIM_PREFIX, FIM_
 
 _U64 = np.uint64
 _BATCH_DOCUMENTS = 512
+_PRUNE_SLACK_BYTES = 1 << 20  # of text held beyond twice a quota before it is cut back
 # A short window whose key is a multiple of this opens a new row.  Rows of short windows therefore fall into
 # step again soon after a document that one variant lacks, instead of being packed differently to the end.
 _RESYNC = 32
@@ -115,7 +116,7 @@ class _Pool:
         size = int(windows.length.sum())
         self.total_bytes += size
         self.held += size
-        if self.held > 2 * self.quota + (1 << 20):
+        if self.held > 2 * self.quota + _PRUNE_SLACK_BYTES:
             self.parts = [Windows.concatenate(self.parts).first(self.quota)]
             self.held = int(self.parts[0].length.sum())
 
@@ -153,7 +154,7 @@ def _batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Recor
 def select_windows(
     files: Sequence[Path], window: int, budget_bytes: int, seed: int, mix: Mapping[str, float] | None = None
 ) -> tuple[Windows, dict[str, float]]:
-    """The windows that a run sees, in order, and for each share of the mix its epochs: bytes seen / bytes there.
+    """The windows that a run sees, in order, and of each share of the mix the epochs: bytes seen / there.
 
     mix: share of the bytes for each source or kind, normalised to 1; text of no share is not seen.  The
     shares advance together: after any part of the run each has had its share of the bytes, to within a
@@ -166,7 +167,8 @@ def select_windows(
             raise CorpusError(f"mix {mix}: weights must be 0 or more, and one above 0")
     shares = {name: weight / sum(mix.values()) for name, weight in mix.items()} if mix else {"": 1.0}
     pools = {name: _Pool(name, max(1, round(budget_bytes * share))) for name, share in shares.items()}
-    first_row, seen_names = 0, set()
+    first_row = 0
+    seen_names: set[str] = set()
     for batch in _batches(files, ["doc_id", "source", "kind", "text"]):
         lengths = pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False).astype(np.int64)
         documents = hash_documents(batch["doc_id"].to_pylist())

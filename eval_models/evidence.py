@@ -121,14 +121,15 @@ def read_evidence(output_dir: Path, plan: StudyPlan) -> Evidence:
                 else:
                     _check_same(held_out, first, documents, run_id)
                 result = _read_json(folder / "result.json")
+                config = _read_config(folder / "config.yaml")
                 runs[variant, proxy, seed] = Run(
                     run_id=run_id,
                     variant=variant,
                     proxy=proxy,
                     seed=seed,
                     result=result,
-                    config=_read_config(folder / "config.yaml"),
-                    curve=_read_curve(folder / "metrics.jsonl", result),
+                    config=config,
+                    curve=_read_curve(folder, result, config),
                     nats=nats,
                 )
     return Evidence(
@@ -213,8 +214,12 @@ def _check_same(expected: HeldOut, first: str, found: HeldOut, run_id: str) -> N
                 )
 
 
-def _read_curve(path: Path, result: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+def _read_curve(
+    folder: Path, result: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[tuple[float, float], ...]:
+    """(bytes seen, bits per byte), all points on the documents that the evaluations while training used."""
     points: dict[float, float] = {}
+    path = folder / "metrics.jsonl"
     if path.is_file():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             if not line.strip():
@@ -227,9 +232,35 @@ def _read_curve(path: Path, result: Mapping[str, Any]) -> tuple[tuple[float, flo
             if isinstance(score, (int, float)) and math.isfinite(score):
                 points[float(row["bytes_seen"])] = float(score)
     final = result.get("macro_bits_per_byte")
+    limit = _lookup(config, "evaluation", "curve_bytes_per_source")
+    if isinstance(limit, int):
+        final = _score_of_head(folder / "scores.parquet", limit)
     if isinstance(final, (int, float)) and math.isfinite(final) and result.get("bytes_seen"):
         points[float(result["bytes_seen"])] = float(final)
     return tuple(sorted(points.items()))
+
+
+def _lookup(tree: Mapping[str, Any], *keys: str) -> Any:
+    found: Any = tree
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _score_of_head(path: Path, bytes_per_source: int) -> float:
+    """The final score on the first documents of each source, in file order, until `bytes_per_source` is
+    reached.
+
+    Evaluations while training use these alone; the end of a curve must rest on the same ones.
+    """
+    table = pq.read_table(path, columns=["source", "bytes", "nats"])
+    totals: dict[str, list[float]] = {}
+    for source, size, nats in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        total = totals.setdefault(source or "", [0.0, 0.0])
+        if total[0] < bytes_per_source:
+            total[0] += size
+            total[1] += nats
+    return sum(nats / size for size, nats in totals.values()) / len(totals) / math.log(2)
 
 
 def _differing_settings(runs: Mapping[tuple[str, str, int], Run]) -> tuple[str, ...]:

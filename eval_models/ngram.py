@@ -22,7 +22,7 @@ _MAX_ORDER = 5  # (order + 1) * 9 bits in 63
 
 
 def piece_stream(pieces: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, order: int) -> np.ndarray:
-    """Windows as one stream for `NGram.fit`: int64; `order` marks before each, the last one the byte before it.
+    """Windows as one stream for `NGram.fit`: int64; `order` marks before each, the last the byte before it.
 
     pieces uint8 [windows, 1 + window] with the byte before each window in column 0; see data_order.
     """

@@ -19,7 +19,7 @@ _STEPS = 5
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """About the nearest semi-orthogonal matrix to each of [k, rows, columns]: singular values in [0.7, 1.2]."""
+    """About the nearest semi-orthogonal matrix to each of [k, rows, columns]: singular values 0.7 to 1.2."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
@@ -36,8 +36,8 @@ class Optimiser:
     def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
         self.config = config
         self.step_count = 0
-        by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
-        self.adam: list[nn.Parameter] = []
+        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
+        self.adam: list[Tensor] = []
         for name, parameter in model.named_parameters():
             if name.endswith(("proj.weight", "fc1.weight", "fc2.weight")):
                 by_shape.setdefault(tuple(parameter.shape), []).append(parameter)

@@ -1,8 +1,8 @@
 """The proxies by name: shape, window, optimiser.  No torch here, so that a recipe can be checked without it.
 
-The tiny ones were chosen by held-out loss at equal CPU time (134 short runs on a mix of code and web text).  Of all
-levers the window told most: 64 bytes beat 128 by 0.04 (Mamba) and 0.15 (StarCoder) bits per byte at 0.5 MB, since a
-model that sees so little learns nothing from farther away.  Muon at 0.02 to 0.03 and small steps come next.
+The tiny ones were chosen by held-out loss at equal CPU time (134 short runs on a mix of code and web text).
+Of all levers the window told most: 64 bytes beat 128 by 0.04 (Mamba) and 0.15 (StarCoder) bits per byte at
+0.5 MB, since a model that sees so little learns nothing from farther away.  Muon and small steps come next.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def require_torch() -> None:
 
 
 def build_model(config: MambaConfig | StarCoderConfig, seed: int) -> nn.Module:
-    """A model whose initial weights depend on `config` and `seed` only.  Leaves torch's global generator alone."""
+    """A model whose initial weights depend on `config` and `seed` only.  torch's global generator is kept."""
     require_torch()
     import torch
 

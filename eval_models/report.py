@@ -86,8 +86,10 @@ def render_markdown(data: Mapping[str, Any], judgement: Judgement | None) -> str
     environment = _environment(autoescape=False)
     environment.filters["cell"] = markdown_text
     environment.filters["code"] = markdown_code
+    environment.filters["prose"] = markdown_prose
     text = environment.get_template("report.md.j2").render(**_context(data, judgement))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    return re.sub(r"\n{3,}|\n+(?=## )", "\n\n", text).strip() + "\n"
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:
@@ -138,6 +140,19 @@ def markdown_code(value: object) -> str:
     ticks = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+def markdown_prose(text: str) -> str:
+    """Sentences with names in backticks: escaped as far as needed, so that they also read well as they are.
+    """
+    parts = text.split("`")
+    for index, part in enumerate(parts):
+        if index % 2:
+            parts[index] = markdown_code(part)
+            continue
+        part = " ".join(part.split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        parts[index] = re.sub(r"([\\*_|~#!]|\](?=[\[(:]))", r"\\\1", part)
+    return "".join(parts)
 
 
 def _code_spans(text: str) -> Markup:
@@ -500,12 +515,16 @@ def verdict_table_text(judgement: Judgement, width: int = 100) -> str:
         lines.append("")
         for note in notes:
             lines += textwrap.wrap(f"! {note}", width, subsequent_indent="  ")
-    return "\n".join(lines)
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    """Without control characters, which could steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _shortened(name: str, most: int) -> str:
-    printable = "".join(char if char.isprintable() else "?" for char in name)
-    return printable if len(printable) <= most else printable[: most - 1] + "…"
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 __all__ = ["render_html", "render_markdown", "verdict_table_text", "write_report"]

@@ -81,10 +81,10 @@ def choose_device(device: str) -> str:
 def choose_jobs(plan: StudyPlan, device: str, runs: int, cores: int | None = None) -> tuple[int, int]:
     """Worker processes, and torch threads of each.
 
-    A proxy's tensors are too small for a second thread to pay, and threads that wait for each other at the end of
-    every operation suffer most where others use the cores too: a step of mamba-tiny takes 28 ms on one thread and 65
-    ms on two (2 shared cores, torch 2.13).  So on a CPU every core gets a run of its own.  On a GPU four runs share
-    it: one alone waits for kernel launches most of the time.
+    A proxy's tensors are too small for a second thread to pay, and threads that wait for each other at the
+    end of every operation suffer most where others use the cores too: a step of mamba-tiny takes 28 ms on
+    one thread and 65 ms on two (2 shared cores, torch 2.13).  So on a CPU every core gets a run of its own.
+    On a GPU four runs share it: one alone waits for kernel launches most of the time.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -269,8 +269,8 @@ def _schedule(
                         f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
                     )
                     raise StudyError(
-                        f"run {run_id}: its worker process died ({why}); the run goes on from its checkpoint when "
-                        "the study is started again.  Out of memory?  Try fewer jobs"
+                        f"run {run_id}: its worker process died ({why}); the run goes on from its checkpoint "
+                        "when the study is started again.  Out of memory?  Try fewer jobs"
                     ) from None
                 done = sum(result is not None for result in results)
                 if kind == "failed":

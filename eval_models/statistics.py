@@ -432,24 +432,26 @@ class Multiplier:
 
 
 def compute_multiplier(
-    baseline: Sequence[tuple[float, float]], arm: Sequence[tuple[float, float]]
+    baseline: Sequence[tuple[float, float]], arm: Sequence[tuple[float, float]], delta: float | None = None
 ) -> Multiplier | None:
-    """What the arm's corpus is worth in bytes of the baseline's, from learning curves of (bytes seen, bits
-    per byte).
+    """What the arm's corpus is worth in bytes of the baseline's, from learning curves of (bytes, bits per
+    byte).
 
-    Arm worse: the bytes at which the baseline already had the arm's final score, over the budget (below 1).
-    Arm better: the budget over the bytes at which the arm already had the baseline's final score (above 1),
-    so that nothing is extrapolated beyond the budget. Interpolated in log bytes on the running minimum.
-    Points before the end had not finished their learning-rate decay, so both read closer to 1 than separate
-    full runs would. None if a curve has fewer than two points.
+    delta (arm - baseline) is taken from the ends of the curves, or given where the final scores rest on more
+    documents than the curves do; then the curves only lend their shape.
+    Arm worse: the bytes at which the baseline was still delta above its end, over the budget (below 1).
+    Arm better: the budget over the bytes at which the arm was still -delta above its end (above 1), so that
+    nothing is extrapolated beyond the budget. Interpolated in log bytes on the running minimum. Points before
+    the end had not finished their learning-rate decay, so both read closer to 1 than separate full runs
+    would. None if a curve has fewer than two points.
     """
     if len(baseline) < 2 or len(arm) < 2:
         return None
-    better = arm[-1][1] <= baseline[-1][1]
-    curve, goal = (arm, baseline[-1][1]) if better else (baseline, arm[-1][1])
-    reached, bound = _first_reach(curve, goal)
+    gap = arm[-1][1] - baseline[-1][1] if delta is None else delta
+    curve = arm if gap <= 0 else baseline
+    reached, bound = _first_reach(curve, curve[-1][1] + abs(gap))
     ratio = reached / curve[-1][0]
-    if better:
+    if gap <= 0:
         return Multiplier(1 / ratio, ">" if bound else "")
     return Multiplier(ratio, "<" if bound else "")
 

@@ -238,13 +238,14 @@ class _Bench:
         for name in plan.arms:
             verdict = verdicts[name]
             helped, harmed = self._documents(verdict)
+            found_by_proxy = [found[name] for found in by_proxy.values() if name in found]
             sources = [effect for effect in slices[name] if not effect.name.startswith("source/")]
             arms.append(
                 Arm(
                     variant=name,
                     random_like=plan.random_like.get(name),
                     pooled=verdict,
-                    by_proxy=tuple(found[name] for found in by_proxy.values() if name in found),
+                    by_proxy=tuple(found_by_proxy),
                     against_null=against_null.get(name),
                     slices=slices[name],
                     signs=statistics.sign_consistency(
@@ -253,10 +254,8 @@ class _Bench:
                     )
                     if verdict.comparison is not None
                     else None,
-                    arch_sensitive=self._arch_sensitive(
-                        name, [found[name] for found in by_proxy.values() if name in found]
-                    ),
-                    multiplier=_multiplier(name, plan.baseline, verdict.proxies, curves),
+                    arch_sensitive=self._arch_sensitive(name, found_by_proxy),
+                    multiplier=_multiplier(verdict, found_by_proxy, curves),
                     helped=helped,
                     harmed=harmed,
                 )
@@ -442,17 +441,18 @@ def decide(draft: Verdict, plan: StudyPlan) -> tuple[str, tuple[str, ...]]:
 
 
 def _multiplier(
-    variant: str, baseline: str, proxies: Sequence[str], curves: Sequence[Curve]
+    pooled: Verdict, by_proxy: Sequence[Verdict], curves: Sequence[Curve]
 ) -> statistics.Multiplier | None:
     """Geometric mean over proxies; bounds are kept when they agree in direction."""
     by_key = {(curve.variant, curve.proxy): curve for curve in curves}
     found = []
-    for proxy in proxies:
-        arm, base = by_key.get((variant, proxy)), by_key.get((baseline, proxy))
-        if arm is not None and base is not None:
-            value = statistics.compute_multiplier(base.points(), arm.points())
-            if value is not None:
-                found.append(value)
+    for verdict in by_proxy:
+        arm, base = by_key.get((verdict.variant, verdict.proxy)), by_key.get((verdict.against, verdict.proxy))
+        if verdict.proxy not in pooled.proxies or verdict.comparison is None or arm is None or base is None:
+            continue
+        value = statistics.compute_multiplier(base.points(), arm.points(), verdict.comparison.delta)
+        if value is not None:
+            found.append(value)
     if not found:
         return None
     bounds = sorted({multiplier.bound for multiplier in found} - {""})

@@ -22,8 +22,10 @@ from typing import IO, Any, NoReturn
 
 import apache_beam as beam
 from apache_beam import coders
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.errors import UsageError
 from pipelines.recipe_errors import nearest
@@ -62,6 +64,18 @@ def _local(engine: LocalEngine) -> dict[str, Any]:
     options: dict[str, Any] = {"runner": "FnApiRunner", "direct_num_workers": engine.workers}
     options["direct_running_mode"] = "in_memory" if engine.workers == 1 else "multi_processing"
     return options
+
+
+def local_runner(options: PipelineOptions) -> FnApiRunner | None:
+    """The runner for several processes on this machine; None where the options ask for something else."""
+    direct = options.view_as(DirectOptions)
+    several = direct.direct_num_workers > 1 and direct.direct_running_mode in (None, "multi_processing")
+    if options.view_as(StandardOptions).runner != "FnApiRunner" or not several:
+        return None
+    # With its mode named, Beam would put its own worker command in the place of ours.
+    direct.direct_running_mode = None
+    command = f"exec {sys.executable} -m pipelines.local_worker"  # the worker is our child, not a shell's
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
 def _portable(engine: PortableEngine) -> dict[str, Any]:

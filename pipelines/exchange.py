@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from pipelines import storage
 
+Values = beam.PCollection[tuple[int, bytes]]
 Mode = Literal["memory", "files"]
 MODES: tuple[Mode, ...] = ("memory", "files")
 # Flink refuses records greater than its sort buffer and keeps a value in memory: 4 MB is safe everywhere.
@@ -96,7 +97,7 @@ def by_kind(values: Iterable[bytes], kinds: Sequence[int]) -> list[list[memoryvi
 
 @dataclasses.dataclass(eq=False)  # not frozen: Beam writes the label into the transform that it applies
 class Exchange(beam.PTransform):
-    """(partition, value) -> (partition, all its values), values in no order.
+    """(partition, value), of one collection or of several -> (partition, all its values), in no order.
 
     memory   a GroupByKey over the values: the runner's own shuffle.  Beam's local runner keeps 3 to 4 times
              the bytes in memory.
@@ -115,17 +116,24 @@ class Exchange(beam.PTransform):
         if self.mode == "files" and not self.spill_dir:
             raise ValueError("exchange mode 'files' needs a spill_dir")
 
-    def expand(
-        self, values: beam.PCollection[tuple[int, bytes]]
-    ) -> beam.PCollection[tuple[int, Iterable[bytes]]]:
+    def expand(self, values: Values | tuple[Values, ...]) -> beam.PCollection[tuple[int, Iterable[bytes]]]:
+        inputs = values if isinstance(values, tuple) else (values,)
         if self.spill_dir is None or self.mode == "memory":
-            return values | "GroupByPartition" >> beam.GroupByKey()
+            return _joined(inputs) | "GroupByPartition" >> beam.GroupByKey()
+        # Spilled before they are flattened: Beam's local runner keeps what goes into a Flatten in memory.
+        references = tuple(
+            each | f"SpillInput{i}" >> beam.ParDo(_Spill(self.spill_dir)).with_output_types(tuple[int, bytes])
+            for i, each in enumerate(inputs)
+        )
         return (
-            values
-            | "Spill" >> beam.ParDo(_Spill(self.spill_dir)).with_output_types(tuple[int, bytes])
+            _joined(references)
             | "GroupByPartition" >> beam.GroupByKey()
             | "Unspill" >> beam.ParDo(_Unspill(self.spill_dir)).with_output_types(tuple[int, Iterable[bytes]])
         )
+
+
+def _joined(inputs: tuple[Values, ...]) -> Values:
+    return inputs[0] if len(inputs) == 1 else inputs | "Join" >> beam.Flatten()
 
 
 class _Spill(beam.DoFn):

@@ -23,6 +23,7 @@ import apache_beam as beam
 
 from pipelines import manifest as manifests
 from pipelines import storage
+from pipelines.engines import local_runner
 from pipelines.manifest import Books, Manifest
 
 RECORDS = "records.json"
@@ -182,7 +183,7 @@ def run_pipeline(
     """
     path = storage.join(output, directory, RECORDS)
     try:
-        with beam.Pipeline(options=options) as pipeline:
+        with beam.Pipeline(runner=local_runner(options), options=options) as pipeline:
             build(pipeline) | "CollectRecords" >> CollectRecords(path)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]

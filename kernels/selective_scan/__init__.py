@@ -65,10 +65,8 @@ def selective_scan(
         raise ValueError(f"selective_scan: chunk {chunk}; 1 or more is needed")
     # dt = 0 at the padded end is the identity (decay 1, inflow 0), so the final state stays right
     pad = -length % size
-    parts = (x, dt, B, C)
-    if pad:
-        parts = tuple(F.pad(t, (0, 0, 0, pad)) for t in parts)
-    x_, dt_, B_, C_ = (t.contiguous() for t in parts)
+    padded = [F.pad(t, (0, 0, 0, pad)) if pad else t for t in (x, dt, B, C)]
+    x_, dt_, B_, C_ = (t.contiguous() for t in padded)
     y, final = SelectiveScan.apply(x_, dt_, A, B_, C_, state, size)
     if pad:
         y = y[:, :length]

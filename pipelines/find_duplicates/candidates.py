@@ -103,7 +103,6 @@ class Candidates(beam.PTransform):
         )
         return (
             (shards, behind)
-            | "ShardsAndCopies" >> beam.Flatten()
             | "ByShard" >> plan.exchange
             | "BandKeys" >> beam.ParDo(keys).with_output_types(tuple[int, bytes])
             | "ByBand" >> plan.exchange
@@ -181,7 +180,8 @@ def count_verified(element: tuple[int, bytes]) -> bytes:
     return counted(verified_pairs=len(element[1]) // MEASURED.itemsize)
 
 
-def local_forest(element: tuple[int, bytes]) -> Iterator[bytes]:
+def local_forest(element: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
     verified = np.frombuffer(element[1], MEASURED)
     forest = spanning_forest(np.stack([verified["first"], verified["second"]], axis=1))
-    yield from packed(_edges(forest[:, 0], forest[:, 1]))
+    for value in packed(_edges(forest[:, 0], forest[:, 1])):
+        yield 0, value

@@ -21,7 +21,7 @@ from dedup.components import (
 )
 from dedup.hashing import Hashes, mixed
 from dedup.minhash import TEXT_HASH_BYTES
-from pipelines.exchange import by_kind, of_kind, packed, partition_of, scattered, unpacked
+from pipelines.exchange import Values, by_kind, of_kind, packed, partition_of, scattered, unpacked
 from pipelines.find_duplicates.measure import MEASURED, MeasurePairs, pair_partition
 from pipelines.find_duplicates.plan import (
     ANSWER,
@@ -31,7 +31,6 @@ from pipelines.find_duplicates.plan import (
     FindDuplicates,
     Plan,
     counted,
-    one_key,
     read_rows,
     row_of,
     shard_of,
@@ -69,13 +68,11 @@ class Clusters(beam.PTransform):
 
     plan: Plan
 
-    def expand(self, edges: tuple[beam.PCollection[bytes], ...]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, edges: tuple[Values, ...]) -> beam.pvalue.DoOutputsTuple:
         plan = self.plan
         members = _ReadMembers(plan.find, plan.cluster_partitions)
         return (
             edges
-            | "AllEdges" >> beam.Flatten()
-            | "KeyEdges" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
             | "OneForest" >> plan.exchange
             | "Components" >> beam.FlatMap(_components).with_output_types(tuple[int, bytes])
             | "ByShard" >> plan.exchange
@@ -199,7 +196,7 @@ class _ChooseKept(beam.DoFn):
 
 @dataclasses.dataclass(eq=False)
 class Similarities(beam.PTransform):
-    """(asked, verified), both by pair partition -> (shard, kind and packed FOUND).
+    """(asked, verified), both by pair partition -> two of (shard, kind and packed FOUND).
 
     A pair that was measured as a candidate is looked up; the others, joined through third documents, are
     measured now.
@@ -207,12 +204,11 @@ class Similarities(beam.PTransform):
 
     plan: Plan
 
-    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[tuple[int, bytes]]:
+    def expand(self, inputs: tuple[Values, Values]) -> tuple[Values, Values]:
         asked, verified = inputs
         answers = verified | "KindAnswer" >> beam.MapTuple(_as_answer).with_output_types(tuple[int, bytes])
         looked_up = (
             (asked, answers)
-            | "AskedAndVerified" >> beam.Flatten()
             | "ByPair" >> self.plan.exchange
             | "LookUp"
             >> beam.ParDo(_LookUp())
@@ -224,7 +220,7 @@ class Similarities(beam.PTransform):
             | "MeasureMissing" >> MeasurePairs(self.plan)
             | "FromMeasured" >> beam.FlatMap(_from_measured).with_output_types(tuple[int, bytes])
         )
-        return (looked_up[_LOOKED_UP], measured) | "AllSimilarities" >> beam.Flatten()
+        return looked_up[_LOOKED_UP], measured
 
 
 def _as_answer(partition: int, verified: bytes) -> tuple[int, bytes]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.exchange import Exchange, by_kind, of_kind, unpacked
+from pipelines.exchange import Exchange, Values, by_kind, of_kind, unpacked
 from pipelines.find_duplicates.candidates import (
     Candidates,
     Copies,
@@ -98,6 +98,7 @@ class _FindDuplicates(beam.PTransform):
             | "AsUnit" >> beam.Map(_as_unit).with_output_types(tuple[int, bytes])
         )
         copies = shards | "Copies" >> Copies(plan)
+        edges = copies | "KeyCopies" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
         counts = [copies | "CountCopies" >> beam.Map(count_copies).with_output_types(bytes)]
         if find.method == "minhash":
             candidates = (shards, copies) | "Candidates" >> Candidates(plan)
@@ -106,18 +107,22 @@ class _FindDuplicates(beam.PTransform):
                 | "MeasureCandidates" >> MeasurePairs(plan)
                 | "Verify" >> beam.FlatMap(verify, find.threshold).with_output_types(tuple[int, bytes])
             )
-            forests = verified | "LocalForest" >> beam.FlatMap(local_forest).with_output_types(bytes)
-            clusters = (copies, forests) | "Clusters" >> Clusters(plan)
+            forests = verified | "LocalForest" >> beam.FlatMap(local_forest).with_output_types(
+                tuple[int, bytes]
+            )
+            clusters = (edges, forests) | "Clusters" >> Clusters(plan)
             found = (clusters[ASKED], verified) | "Similarities" >> Similarities(plan)
-            verdicts = (clusters[VERDICTS], found) | "AllVerdicts" >> beam.Flatten()
+            verdicts = (clusters[VERDICTS], *found)
             counts += [
                 candidates | "CountCandidates" >> beam.Map(count_candidates).with_output_types(bytes),
                 verified | "CountVerified" >> beam.Map(count_verified).with_output_types(bytes),
             ]
         else:
-            clusters = (copies,) | "Clusters" >> Clusters(plan)
-            verdicts = clusters[VERDICTS]
-        records = (shards, verdicts, *counts, clusters[COUNTS]) | "Write" >> _Write(plan)
+            clusters = (edges,) | "Clusters" >> Clusters(plan)
+            verdicts = (clusters[VERDICTS],)
+        written = (shards, *verdicts) | "Write" >> _WriteShards(plan)
+        summary = (*counts, clusters[COUNTS]) | "Summary" >> _Summarise()
+        records = (written, summary) | "Records" >> beam.Flatten()
         if find.spill_dir is None:
             return records
         return (
@@ -140,45 +145,50 @@ def _remove_spill(group: tuple[int, Iterable[bytes]], spill_dir: str) -> list[by
 
 
 @dataclasses.dataclass(eq=False)
-class _Write(beam.PTransform):
-    """(shards, verdicts and similarities by shard, counts ...) -> JSON records of what was written."""
+class _WriteShards(beam.PTransform):
+    """(units, verdicts, similarities, all by shard) -> JSON records of the shards and of the evidence."""
 
     plan: Plan
 
-    def expand(self, inputs: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[bytes]:
-        shards, verdicts, *counts = inputs
+    def expand(self, by_shard: tuple[Values, ...]) -> beam.PCollection[bytes]:
         find = self.plan.find
-        nothing = shards.pipeline | "Nothing" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(
-            tuple[int, bytes]
-        )
         written = (
-            (shards, verdicts)
-            | "ShardsAndVerdicts" >> beam.Flatten()
+            by_shard
             | "ByShard" >> self.plan.exchange
             | "WriteShard"
             >> beam.ParDo(_WriteShard(find))
             .with_output_types(bytes, evidence=tuple[int, bytes])
             .with_outputs(_EVIDENCE, main=_RECORDS)
         )
-        # `nothing` makes both groups exist also where there is no duplicate, or no shard at all.
         evidence = (
-            (written[_EVIDENCE], nothing)
-            | "EvidenceOrNothing" >> beam.Flatten()
+            (written[_EVIDENCE], by_shard[0].pipeline | "Nothing" >> _nothing())
             | "OneEvidence" >> self.plan.exchange
             | "WriteEvidence" >> beam.ParDo(_WriteEvidence(find)).with_output_types(bytes)
         )
+        return (written[_RECORDS], evidence) | "Records" >> beam.Flatten()
+
+
+@dataclasses.dataclass(eq=False)
+class _Summarise(beam.PTransform):
+    """Counts of all parts of the graph -> one record {"summary": ...}."""
+
+    def expand(self, counts: tuple[beam.PCollection[bytes], ...]) -> beam.PCollection[bytes]:
         keyed = (
-            tuple(counts)
+            counts
             | "AllCounts" >> beam.Flatten()
             | "KeyCounts" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
         )
-        summary = (
-            (keyed, nothing)
+        return (
+            (keyed, counts[0].pipeline | "Nothing" >> _nothing())
             | "CountsOrNothing" >> beam.Flatten()
             | "GroupCounts" >> beam.GroupByKey()
-            | "Summarise" >> beam.Map(_summarise).with_output_types(bytes)
+            | "AddUp" >> beam.Map(_add_up).with_output_types(bytes)
         )
-        return (written[_RECORDS], evidence, summary) | "Records" >> beam.Flatten()
+
+
+def _nothing() -> beam.PTransform:
+    """An empty value under the one key: its group exists also where nothing else has come."""
+    return beam.Create([(0, b"")], reshuffle=False).with_output_types(tuple[int, bytes])
 
 
 class _WriteShard(beam.DoFn):
@@ -266,7 +276,7 @@ class _WriteEvidence(beam.DoFn):
         yield _record(written.record(self._find.output), manifests.Books())
 
 
-def _summarise(group: tuple[int, Iterable[bytes]]) -> bytes:
+def _add_up(group: tuple[int, Iterable[bytes]]) -> bytes:
     totals = dict.fromkeys(SUMMARY, 0)
     for value in group[1]:
         for name, count in json.loads(value).items() if value else ():

@@ -99,7 +99,6 @@ class MeasurePairs(beam.PTransform):
         kept = pairs | "KindPairs" >> beam.MapTuple(_as_pairs).with_output_types(tuple[int, bytes])
         return (
             (kept, sets)
-            | "PairsAndSets" >> beam.Flatten()
             | "ByPartition" >> self.plan.exchange
             | "Measure" >> beam.FlatMap(_measure).with_output_types(tuple[int, bytes])
         )

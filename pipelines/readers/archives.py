@@ -1,13 +1,14 @@
 """Members of zip and tar archives, one after another, with every hostile kind of member refused by name.
 
-A zip archive is read through its central directory; if that is missing (a cut file), nothing of it is
-readable. A tar archive is read forward only; what stands before damage is yielded, and one error stands for
-the rest. Archives in archives are not opened.
+A zip archive is read through its central directory; if that is missing (a cut file), through the headers
+before its members.  A tar archive is read forward only.  What stands before damage is yielded, and one error
+stands for the rest.  Archives in archives are not opened.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import stat
 import struct
@@ -163,7 +164,12 @@ def _check_directory_size(raw: BinaryIO, limits: Limits) -> None:
 
 
 def _zip_members(raw: BinaryIO, limits: Limits) -> Iterator[Member]:
-    _check_directory_size(raw, limits)
+    try:
+        _check_directory_size(raw, limits)
+    except Refused as refused:
+        if refused.error == "truncated":
+            yield from _zip_members_before_cut(raw, limits)
+        raise
     try:
         archive = zipfile.ZipFile(raw)
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
@@ -230,6 +236,89 @@ def _zip_opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
             raise Refused("broken_record", f"zip: {type(error).__name__}: {error}") from error
 
     return read
+
+
+def _zip_members_before_cut(raw: BinaryIO, limits: Limits) -> Iterator[Member]:
+    """Members by their local headers (APPNOTE 4.3.7), up to the first that is not whole; the caller raises then.
+
+    Each is inflated as it is met: a writer that streams states its length only behind the data.
+    """
+    offset = index = 0
+    end = raw.seek(0, io.SEEK_END)
+    while True:
+        raw.seek(offset)
+        head = raw.read(30)
+        if len(head) < 30 or not head.startswith(b"PK\3\4"):
+            return
+        _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = struct.unpack(
+            "<5H3L2H", head[4:]
+        )
+        name = raw.read(name_bytes).decode("utf-8" if flags & 0x800 else "cp437", "replace")
+        start = offset + 30 + name_bytes + extra_bytes
+        streamed = bool(flags & 8)
+        if method not in (0, 8) or (streamed and method == 0) or 0xFFFFFFFF in (packed, size):
+            return
+        if not streamed and start + packed > end:
+            return
+        raw.seek(start)
+        data: bytes | Refused
+        try:
+            data, used = _zip_content(raw, method, None if streamed else packed, limits)
+            if not streamed and zlib.crc32(data) != crc:
+                raise Refused("broken_record", "zip: wrong check sum")
+        except Refused as refused:
+            if streamed:
+                return
+            data, used = refused, packed
+        length = size if isinstance(data, Refused) else len(data)
+        yield Member(
+            index, portable_name(name), length, _name_problem(name, flags),
+            functools.partial(_given, data),
+        )  # fmt: skip
+        # Behind streamed data stands a descriptor: signature, check sum and two lengths (4.3.9).
+        offset = start + used + (16 if streamed else 0)
+        index += 1
+
+
+def _given(data: bytes | Refused, max_bytes: int) -> bytes:
+    if isinstance(data, Refused):
+        raise data
+    return data
+
+
+def _name_problem(name: str, flags: int) -> Refused | Skipped | None:
+    if reason := unsafe_name(name):
+        return Refused("path_traversal", reason)
+    if name.endswith("/"):
+        return Skipped("directory")
+    return Refused("encrypted", "encrypted member") if flags & 1 else _nested(name)
+
+
+def _zip_content(raw: BinaryIO, method: int, packed: int | None, limits: Limits) -> tuple[bytes, int]:
+    """Content and number of packed bytes (None: until the deflate stream ends); raises Refused."""
+    if method == 0:
+        return read_limited(io.BytesIO(raw.read(packed or 0)), limits.max_item_bytes, "member"), packed or 0
+    decoder = zlib.decompressobj(-15)
+    pieces: list[bytes] = []
+    taken = made = 0
+    while not decoder.eof:
+        block = decoder.unconsumed_tail or raw.read(
+            1 << 16 if packed is None else min(1 << 16, packed - taken)
+        )
+        if not block:
+            raise Refused("truncated", "zip: member ends early")
+        taken += 0 if decoder.unconsumed_tail else len(block)
+        try:
+            piece = decoder.decompress(block, 1 << 20)
+        except zlib.error as error:
+            raise Refused("broken_record", f"zip: {error}") from error
+        made += len(piece)
+        if made > limits.max_item_bytes:
+            raise Refused("too_large", f"member is longer than {limits.max_item_bytes} bytes")
+        if made > limits.ratio_floor_bytes + limits.max_ratio * taken:
+            raise Refused("zip_bomb", f"inflates more than {limits.max_ratio:g} times")
+        pieces.append(piece)
+    return b"".join(pieces), taken - len(decoder.unused_data)
 
 
 # --- tar ---

@@ -67,9 +67,9 @@ def describe_project(files: Mapping[str, bytes], fallback_name: str) -> Project:
     name, version = split_name(fallback_name)
     name = metadata.get("Name") or name
     return Project(
-        name=safe_text(name)[0],
+        name=safe_text(name)[0] or None,
         version=safe_text(metadata.get("Version") or version or "")[0] or None,
-        repo=repository(urls) or safe_text(name)[0],
+        repo=repository(urls) or safe_text(name)[0] or None,
         licenses=directory_licenses(texts),
     )
 

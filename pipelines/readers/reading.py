@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
-from pipelines.readers.archives import BrokenContainer, Member, is_archive, members, stem
+from pipelines.readers.archives import BrokenContainer, is_archive, members, stem
 from pipelines.readers.code import read_code, skip_reason
 from pipelines.readers.files import LOCAL, Files
 from pipelines.readers.html import PAGE_SUFFIXES, Mode, Page, read_page
@@ -19,6 +19,8 @@ from pipelines.readers.streams import compression, inflated, read_limited, strip
 from pipelines.readers.units import Unit, UnitFile, excluded
 
 DEFAULT_LIMITS = Limits()
+# Refused whether or not the member would have been a page.
+_UNSAFE_MEMBERS = frozenset({"path_traversal", "special_file", "unsafe_link"})
 
 
 def read_unit(unit: Unit, limits: Limits = DEFAULT_LIMITS, files: Files = LOCAL) -> Iterator[Item]:
@@ -48,6 +50,7 @@ class _Entry:
     read: Callable[[int], bytes]  # the bytes, at most as many; raises Refused or Skipped
     archive: str | None
     given: bool
+    problem: Refused | Skipped | None = None  # what `read` will raise, if that is known
 
 
 class _Reading:
@@ -55,6 +58,7 @@ class _Reading:
         self.unit = unit
         self.limits = limits
         self.files = files
+        self._tree: Project | None = None
         self.locators: Locators = load_locators(unit.resolve(unit.locators) if unit.locators else None, files)
 
     def items(self) -> Iterator[Item]:
@@ -146,7 +150,9 @@ class _Reading:
         for member in members(raw, file.name, self.limits):
             if member.index % self.unit.parts == self.unit.part:
                 name = file.name.rpartition("/")[2]
-                yield _Entry(f"{file.name}!{member.name}", member.name, _member_reader(member), name, False)
+                yield _Entry(
+                    f"{file.name}!{member.name}", member.name, member.read, name, False, member.problem
+                )
 
     def _whole(self, raw: BinaryIO, file: UnitFile, limit: int) -> bytes:
         kind = compression(file.name)
@@ -156,9 +162,13 @@ class _Reading:
 
     def _page(self, entry: _Entry) -> Document:
         if not entry.given and not strip_compression(entry.path).lower().endswith(PAGE_SUFFIXES):
-            if entry.path.endswith("/"):
-                raise Skipped("directory")
-            entry.read(0) if is_archive(entry.path) else None  # a nested archive is an error, and says so
+            problem = entry.problem
+            if isinstance(problem, Skipped):
+                raise problem
+            if isinstance(problem, Refused):
+                nested = problem.error == "nested_archive" and is_archive(entry.path)
+                if nested or problem.error in _UNSAFE_MEMBERS:
+                    raise problem
             raise Skipped("not_a_page")
         data = entry.read(self.limits.max_item_bytes)
         url, timestamp = self.locators.find(entry.locator)
@@ -225,9 +235,3 @@ class _Reading:
                     continue
             self._tree = describe_project(found, "")
         return self._tree
-
-    _tree: Project | None = None
-
-
-def _member_reader(member: Member) -> Callable[[int], bytes]:
-    return member.read

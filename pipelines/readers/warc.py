@@ -57,10 +57,15 @@ class _Record:
 
 
 class _Pushback:
-    """Reads from a source with counted position, and takes bytes back.  `read_some` gives b'' at the end."""
+    """Reads from a source with counted position, and takes bytes back.  `read_some` gives b'' at the end.
 
-    def __init__(self, read_some: Callable[[int], bytes]) -> None:
+    checked: the source itself reports a cut, so that its end is the end.
+    """
+
+    def __init__(self, read_some: Callable[[int], bytes], checked: bool) -> None:
         self._read_some = read_some
+        self.checked = checked
+        self.cut = False
         self._ready = io.BytesIO()
         self.position = 0
 
@@ -188,7 +193,9 @@ def _gzip_records(
     while offset is not None and (stop is None or offset < stop):
         member = _GzipMember(raw, offset, limits)
         following: int | None = None
-        for locator, result in _records(_Pushback(member.read_some), _member_locator(name, offset), limits):
+        for locator, result in _records(
+            _Pushback(member.read_some, True), _member_locator(name, offset), limits
+        ):
             if member.broken and isinstance(result, Refused):
                 following = _next_member(raw, offset + 1)
                 if result.error == "truncated" and following is not None:
@@ -234,6 +241,8 @@ def _records(stream: _Pushback, locate: Callable[[int, int], str], limits: Limit
                 locator = locate(index, stream.position)
                 line = stream.readline(_MAX_LINE)
             if not line:
+                if stream.cut:
+                    yield locator, Refused("truncated", "the record before has no end")
                 return
             result = _record(stream, line, limits)
         except Refused as refused:  # the stream itself ended badly
@@ -285,6 +294,7 @@ def _record(stream: _Pushback, line: bytes, limits: Limits) -> _Record | Refused
     if not good:
         stream.unread((body or b"") + end)
         return Refused("wrong_length", f"no record ends {length} bytes after its header")
+    stream.cut = not stream.checked and len(end) < (1 if arc else 4)
     stream.at_end()  # lets the decoder check the sum of a compressed record before it is used
     if body is None:
         return Refused("too_large", f"a record of {length} bytes, more than {limits.max_item_bytes}")
@@ -374,7 +384,9 @@ def read_warc(
         framed = _gzip_records(raw, name, limits, start, stop)
     else:
         stream = inflated(raw, packed, limits)
-        framed = _records(_Pushback(stream.read), lambda index, position: f"{name}#{position}", limits)
+        framed = _records(
+            _Pushback(stream.read, packed is not None), lambda index, position: f"{name}#{position}", limits
+        )
     for locator, record in framed:
         try:
             if isinstance(record, Refused):

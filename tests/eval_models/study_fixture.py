@@ -1,4 +1,4 @@
-"""A finished study on disk, made of numbers with a known truth: planted effects, seed noise, document noise."""
+"""A finished study on disk, made of numbers with a known truth: planted effects, seed and document noise."""
 
 from __future__ import annotations
 

@@ -181,6 +181,7 @@ def test_compute_multiplier() -> None:
     assert same == s.Multiplier(pytest.approx(1.0))  # type: ignore[arg-type]
     assert better is not None and better.value == pytest.approx(10**0.5)
     assert worse is not None and worse.value == pytest.approx(10**-0.5)
+    assert s.compute_multiplier(line(0), line(0.3), delta=-0.1) == s.Multiplier(pytest.approx(10**0.5))  # type: ignore[arg-type]
     far = s.compute_multiplier(line(0), line(-5))
     assert far is not None and far.bound == ">" and far.value == pytest.approx(1e5)
     assert s.compute_multiplier(line(0)[:1], line(0)) is None

@@ -345,6 +345,21 @@ def test_runs_that_cannot_be_compared_are_pointed_out(tmp_path: Path) -> None:
     assert "gopher.mamba-tiny.seed2" in texts["score_mismatch"]
 
 
+def test_a_curve_ends_on_the_documents_that_it_was_measured_on(tmp_path: Path) -> None:
+    plan = build_study(tmp_path, corpora=False, proxies=ONE, seeds=1)
+    folder = tmp_path / "runs" / "raw.mamba-tiny.seed0"
+    whole = judge(tmp_path, plan).curves[0].mean[-1]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(config | {"evaluation": {"curve_bytes_per_source": 1}})
+    )
+    table = pq.read_table(folder / "scores.parquet").to_pylist()
+    first = {row["source"]: row["nats"] / row["bytes"] / math.log(2) for row in reversed(table)}
+    found = judge(tmp_path, plan).curves[0].mean[-1]
+    assert found == pytest.approx(sum(first.values()) / 3)
+    assert found != pytest.approx(whole)
+
+
 def test_plan_refuses_what_cannot_be_run() -> None:
     assert StudyPlan(baseline="raw", variants=("dedup",)).variants == ("raw", "dedup")
     for wrong, message in (

@@ -33,7 +33,8 @@ _DATE = (2024, 1, 1, 0, 0, 0)
 _BOMB_BYTES = 24 << 20
 _WORDS = (
     "river stone market morning people history garden window theory between numbers evening language "
-    "mountain question answer method village company science weather picture because although research music letter"
+    "mountain question answer method village company science weather picture because "
+    "although research music letter"
 ).split()
 
 
@@ -77,7 +78,8 @@ def _page(rng: random.Random, body: str | None = None, charset: str = "utf-8") -
     title = " ".join(rng.choices(_WORDS, k=3))
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="{charset}"><title>{title}</title></head>\n'
-        f"<body><nav><a href='/'>Home</a></nav><article><h1>{title}</h1>\n{paragraphs}</article></body></html>\n"
+        f"<body><nav><a href='/'>Home</a></nav><article><h1>{title}</h1>\n"
+        f"{paragraphs}</article></body></html>\n"
     )
 
 
@@ -398,7 +400,11 @@ def _row_cases() -> None:
         return _parquet({"text": [_prose(rng) for _ in range(50)]})[:-100]
 
     def damaged(rng: random.Random) -> bytes:
-        data = bytearray(_parquet({"text": [_prose(rng) for _ in range(2000)]}, compression="zstd", write_page_checksum=True))
+        data = bytearray(
+            _parquet(
+                {"text": [_prose(rng) for _ in range(2000)]}, compression="zstd", write_page_checksum=True
+            )
+        )
         data[2000:2200] = _noise(rng, 200)
         return bytes(data)
 

