@@ -2,6 +2,7 @@
 #   PYTHON=python3.12       another interpreter (3.11 or 3.12)
 #   TORCH_PIP_ARGS=...      extra arguments for installing PyTorch, for example another index with CPU-only builds
 #   RECIPE=my.yaml          the recipe that `make demo` runs
+#   RUN_ARGS="--set a.b=c"  overrides of the recipe for `make demo`
 #   PYTEST_ARGS=...         what `make test` passes to pytest
 
 SHELL := /bin/bash
@@ -11,6 +12,7 @@ SHELL := /bin/bash
 
 PYTHON ?=
 RECIPE ?= recipes/quickstart.yaml
+RUN_ARGS ?=
 CI_RECIPE ?= recipes/quickstart-ci.yaml
 PYTEST_ARGS ?= -q -m "not slow and not gpu"
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -73,11 +75,11 @@ samples: $(STAMP)
 	@$(BIN)/python recipes/samples/fetch.py
 
 demo: $(STAMP) samples
-	@$(BIN)/gristmill run $(RECIPE) || { status=$$?; \
+	@$(BIN)/gristmill run $(RECIPE) $(RUN_ARGS) || { status=$$?; \
 	    echo "The run stopped (exit code $$status). What is finished stays; 'make demo' goes on from there." >&2; \
 	    exit $$status; }
 	@output=$$($(BIN)/python -c 'import sys; from pipelines.recipe import load_recipe; \
-	    print(load_recipe(sys.argv[1]).output)' $(RECIPE)); \
+	    print(load_recipe(sys.argv[1], [a for a in sys.argv[2:] if "=" in a]).output)' $(RECIPE) $(RUN_ARGS)); \
 	echo; \
 	echo "Look at:"; \
 	for file in report.html report.md manifest.json; do \

@@ -24,6 +24,7 @@ from eval_models.judgement import (
     format_p,
 )
 
+BUDGET_TOLERANCE = 0.01  # of the bytes seen; rounding to whole windows stays below it
 SCORE_TOLERANCE = 1e-3  # bits per byte; beyond rounding, two different sets of scores
 
 
@@ -94,16 +95,19 @@ def _about_runs(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
             f"{_some(sorted(wrong))}: scores.parquet gives another mean than result.json; the scores are "
             "used.",
         )
-    off = [
-        run.run_id
-        for run in evidence.runs.values()
-        if abs(float(run.result.get("bytes_seen") or 0) - plan.budget_bytes) > 0.01 * plan.budget_bytes
-    ]
+    off = []
+    for (_, proxy, seed), run in evidence.runs.items():
+        seen = float(run.result.get("bytes_seen") or 0)
+        paired = evidence.runs.get((plan.baseline, proxy, seed))
+        against = float(paired.result.get("bytes_seen") or 0) if paired is not None else seen
+        if abs(seen - against) > BUDGET_TOLERANCE * against:
+            off.append(run.run_id)
     if off:
         yield Caveat(
             "budget_differs",
-            f"{_some(sorted(off))} saw more than 1% more or fewer bytes than the budget of "
-            f"{plan.budget_bytes:,}.",
+            f"{_some(sorted(off))} saw more than {BUDGET_TOLERANCE:.0%} more or fewer bytes than the same "
+            "run on "
+            f"{plan.baseline}; the comparison is not at equal compute.",
         )
 
 
@@ -159,8 +163,8 @@ def _about_proxies(judgement: Judgement) -> Iterator[Caveat]:
     if weak:
         yield Caveat(
             "proxy_too_weak",
-            f"{_some(weak)} did not beat an order-2 n-gram of the same bytes on every variant and does not "
-            "count there.",
+            f"{_some(weak)} did not beat an order-2 n-gram of the same bytes on every variant; verdicts rest "
+            "on the proxies that did.",
         )
     for pair in judgement.agreement:
         if pair.kendall_tau is not None and pair.arms >= 3 and pair.kendall_tau < 0.5:

@@ -403,8 +403,9 @@ def _charts(judgement: Judgement, series: Mapping[str, int]) -> list[dict[str, A
 
 
 def _after_start(curve: Curve, series: Mapping[str, int]) -> figures.Line:
-    """Leaves out the first tenth, whose fall would flatten all the rest."""
-    keep = [i for i, seen in enumerate(curve.bytes_seen) if seen >= 0.1 * curve.bytes_seen[-1]]
+    """Leaves out the steep start, above 1.3 times the end, which would flatten all the rest."""
+    last = len(curve.mean) - 1
+    keep = [i for i, score in enumerate(curve.mean) if score <= 1.3 * curve.mean[-1] or i >= last - 2]
     return figures.Line(
         curve.variant,
         series[curve.variant],

@@ -46,6 +46,8 @@ from eval_models.judgement import (
 from eval_models.plan import StudyPlan
 from eval_models.statistics import ClusterSums, Comparison, Resampler
 
+SAME_POINT = 0.05  # relative difference in bytes seen
+
 __all__ = ["HeldOutMismatch", "Judgement", "Verdict", "decide", "judge"]
 
 
@@ -255,7 +257,9 @@ class _Bench:
                     if verdict.comparison is not None
                     else None,
                     arch_sensitive=self._arch_sensitive(name, found_by_proxy),
-                    multiplier=_multiplier(verdict, found_by_proxy, curves),
+                    multiplier=None
+                    if verdict.verdict == TOO_WEAK
+                    else _multiplier(verdict, found_by_proxy, curves),
                     helped=helped,
                     harmed=harmed,
                 )
@@ -315,11 +319,10 @@ class _Bench:
         for health in self.health:
             if health.proxy == proxy and health.variant in (variant, against) and not health.passes:
                 return (
-                    f"{proxy} on {health.variant} scores {health.macro_bits_per_byte:.3f} bits per byte, an "
-                    "order-2 "
-                    f"n-gram of the same bytes {health.ngram2_bits_per_byte:.3f}: a proxy that knows no more "
-                    "than "
-                    "letter statistics cannot judge text"
+                    f"on {health.variant} {proxy} scores {health.macro_bits_per_byte:.3f} bits per byte, an "
+                    f"order-2 n-gram of the same bytes {health.ngram2_bits_per_byte:.3f}: a proxy that knows "
+                    "no "
+                    "more than letter statistics cannot judge text"
                 )
         return f"{proxy} has no runs"
 
@@ -462,14 +465,12 @@ def _multiplier(
 
 def _curve(evidence: Evidence, variant: str, proxy: str, baseline: str) -> Curve | None:
     own, base = _seed_curves(evidence, variant, proxy), _seed_curves(evidence, baseline, proxy)
-    seen, table = _stacked(list(own.values()))
+    seen, table = _aligned(list(own.values()))
     if not seen:
         return None
     shared = sorted(set(own) & set(base)) if variant != baseline else []
-    gap_seen, _ = _stacked([own[seed] for seed in shared] + [base[seed] for seed in shared])
-    gaps = np.array([[own[seed][x] - base[seed][x] for x in gap_seen] for seed in shared])
-    if not gap_seen:
-        gaps = np.zeros((1, 0))
+    gap_seen, both = _aligned([own[seed] for seed in shared] + [base[seed] for seed in shared])
+    gaps = both[: len(shared)] - both[len(shared) :] if gap_seen else np.zeros((1, 0))
     return Curve(
         variant=variant,
         proxy=proxy,
@@ -484,18 +485,31 @@ def _curve(evidence: Evidence, variant: str, proxy: str, baseline: str) -> Curve
     )
 
 
-def _seed_curves(evidence: Evidence, variant: str, proxy: str) -> dict[int, dict[float, float]]:
+def _seed_curves(evidence: Evidence, variant: str, proxy: str) -> dict[int, tuple[tuple[float, float], ...]]:
     return {
-        key[2]: dict(run.curve)
+        key[2]: run.curve
         for key, run in sorted(evidence.runs.items())
         if key[:2] == (variant, proxy) and not run.fault and run.curve
     }
 
 
-def _stacked(curves: Sequence[Mapping[float, float]]) -> tuple[list[float], npt.NDArray[np.float64]]:
-    """The points that all curves have, and their values [curve, point]."""
-    common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    return common, np.array([[curve[x] for x in common] for curve in curves])
+def _aligned(
+    curves: Sequence[Sequence[tuple[float, float]]],
+) -> tuple[list[float], npt.NDArray[np.float64]]:
+    """Bytes seen and the scores [curve, point] of the points that all curves have.
+
+    Windows end where documents end, so the n-th evaluations of two runs differ a little in bytes seen: they
+    count as the same point, at their mean, where they lie within SAME_POINT of each other.
+    """
+    if not curves:
+        return [], np.zeros((0, 0))
+    if len({len(curve) for curve in curves}) == 1:
+        table = np.array(curves)  # [curve, point, (bytes, score)]
+        if (np.ptp(table[:, :, 0], axis=0) <= SAME_POINT * table[:, :, 0].mean(0)).all():
+            return list(map(float, table[:, :, 0].mean(0))), table[:, :, 1]
+    found = [dict(curve) for curve in curves]
+    common = sorted(set.intersection(*map(set, found)))
+    return common, np.array([[curve[seen] for seen in common] for curve in found])
 
 
 def _economics(runs: Sequence[Run]) -> Economics | None:

@@ -19,16 +19,28 @@ ARCHIVE_CONFIDENCE = 0.8  # what holds for the archive need not hold for each fi
 
 SCHEMA = pa.schema(
     [
-        pa.field("expression", pa.string(), metadata={"description": "SPDX licence expression, null if none is known"}),
+        pa.field(
+            "expression",
+            pa.string(),
+            metadata={"description": "SPDX licence expression, null if none is known"},
+        ),
         pa.field("license_class", pa.string(), metadata={"description": " | ".join(CLASSES)}),
-        pa.field("confidence", pa.float32(), metadata={"description": "0..1; 0 where no expression is known"}),
+        pa.field(
+            "confidence", pa.float32(), metadata={"description": "0..1; 0 where no expression is known"}
+        ),
         pa.field(
             "source",
             pa.string(),
-            metadata={"description": "spdx_header | file_text | file_notice | archive, null if nothing is known"},
+            metadata={
+                "description": "spdx_header | file_text | file_notice | archive, null if nothing is known"
+            },
         ),
-        pa.field("span_start", pa.int32(), metadata={"unit": "code points", "description": "text that shows it"}),
-        pa.field("span_end", pa.int32(), metadata={"unit": "code points", "description": "one past the last"}),
+        pa.field(
+            "span_start", pa.int32(), metadata={"unit": "code points", "description": "text that shows it"}
+        ),
+        pa.field(
+            "span_end", pa.int32(), metadata={"unit": "code points", "description": "one past the last"}
+        ),
     ]
 )
 _Row = tuple[str | None, str, float, str | None, int | None, int | None]
@@ -64,7 +76,9 @@ class LicenseAnnotator:
                 own = _from_text(texts[row].as_py() or "", path)
             rows.append(own or _from_archive(archive, kind))
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(SCHEMA)
-        arrays = [pa.array(list(values), type=field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+        arrays = [
+            pa.array(list(values), type=field.type) for values, field in zip(columns, SCHEMA, strict=True)
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
@@ -139,12 +153,16 @@ def license_verdicts(
     for name in allowed_classes:
         if name not in CLASSES:
             raise ValueError(f"license class {name!r} is unknown (allowed: {', '.join(CLASSES)})")
-    kinds = kinds if isinstance(kinds, pa.Array | pa.ChunkedArray) else pa.array(list(kinds), type=pa.string())
+    kinds = (
+        kinds if isinstance(kinds, pa.Array | pa.ChunkedArray) else pa.array(list(kinds), type=pa.string())
+    )
     if len(kinds) != columns.num_rows:
         raise ValueError(f"{columns.num_rows} licence rows but {len(kinds)} kinds")
     classes = pc.fill_null(columns.column("license_class"), "unknown")
     judged = pc.fill_null(pc.is_in(kinds, value_set=pa.array(list(require_for), type=pa.string())), False)
-    keep = pc.or_(pc.invert(judged), pc.is_in(classes, value_set=pa.array(list(allowed_classes), type=pa.string())))
+    keep = pc.or_(
+        pc.invert(judged), pc.is_in(classes, value_set=pa.array(list(allowed_classes), type=pa.string()))
+    )
     null = pa.scalar(None, type=pa.string())
     empty = pa.nulls(columns.num_rows, type=pa.float64())
     rule = pc.if_else(keep, null, pa.scalar("license"))

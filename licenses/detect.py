@@ -14,9 +14,24 @@ from licenses.tokens import words
 
 # Any of these, case-folded, is in every text that the detectors could find something in.
 MARKS = (
-    "licen", "redistribut", "permission", "public domain", "publicdomain", "gpl", "copyleft", "confidential", "proprietary",
-    "creativecommons", "warrant", "unlimited use", "you may use", "may be used", "lizenz", "same terms as perl", "copyright notice",
-)  # fmt: skip
+    "licen",
+    "redistribut",
+    "permission",
+    "public domain",
+    "publicdomain",
+    "gpl",
+    "copyleft",
+    "confidential",
+    "proprietary",
+    "creativecommons",
+    "warrant",
+    "unlimited use",
+    "you may use",
+    "may be used",
+    "lizenz",
+    "same terms as perl",
+    "copyright notice",
+)
 # In code, a licence deeper in the file is more often data (a table of licence texts, a generator) than a notice about
 # the file; whole texts of files that are named like licence files are read up to MAX_LICENSE_FILE.
 HEAD_CHARS = 16_000
@@ -86,7 +101,8 @@ def _texts_and_notices(text: str, base: int) -> list[Match]:
     exceptions = [match for match in texts if match.kind == "exception"]
     for match in texts:
         if match.kind != "exception":
-            places.append((match.first, match.last, match.identifier, round(match.score, 4), "file_text"))
+            expression = parse_expression(match.identifier) or match.identifier
+            places.append((match.first, match.last, expression, round(match.score, 4), "file_text"))
     for notice in find_notices(found_words, skip):
         if notice.confidence <= 0.5 and places:
             continue  # "unlike the GPL" in the history around a licence's text
@@ -119,7 +135,11 @@ def _join_exceptions(places: list[_Place], exceptions: list[TextMatch]) -> list[
         near = None
         for at, place in enumerate(places):
             distance = max(exception.first - place[1], place[0] - exception.last)
-            if distance <= MAX_EXCEPTION_WORDS and " " not in place[2] and (near is None or distance < near[0]):
+            if (
+                distance <= MAX_EXCEPTION_WORDS
+                and " " not in place[2]
+                and (near is None or distance < near[0])
+            ):
                 near = (distance, at)
         if near is None:
             continue
@@ -134,7 +154,7 @@ def _join_exceptions(places: list[_Place], exceptions: list[TextMatch]) -> list[
 
 def _join_gnu(places: list[_Place]) -> list[_Place]:
     """A notice of the same GNU licence and version decides between -only and -or-later for the text beside it."""
-    notices = {}
+    notices: dict[tuple[str, ...], str] = {}
     for place in places:
         gnu = _GNU.match(place[2].split(" WITH ")[0])
         if gnu and place[4] == "file_notice":
@@ -209,7 +229,10 @@ def _mark_places(text: str) -> list[int]:
     return sorted(places)
 
 
-BEFORE_MARK, AFTER_MARK = 1_200, 2_500  # characters; inside a licence text marks are closer together than this
+BEFORE_MARK, AFTER_MARK = (
+    1_200,
+    2_500,
+)  # characters; inside a licence text marks are closer together than this
 
 
 def _windows(text: str, base: int) -> list[Match]:

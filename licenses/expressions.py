@@ -63,7 +63,9 @@ _CLASSIFIERS = {
     "other/proprietary license": "LicenseRef-scancode-proprietary-license",
     "apache software license": "Apache-2.0",  # the classifier is older than 2.0, which nearly all users mean
 }
-_FAMILIES = frozenset(("bsd", "bsd license", "bsd-like", "gpl", "gnu gpl", "lgpl", "psf", "dual license", "other", "custom"))
+_FAMILIES = frozenset(
+    ("bsd", "bsd license", "bsd-like", "gpl", "gnu gpl", "lgpl", "psf", "dual license", "other", "custom")
+)
 
 # Free-text names in licence fields, after lower-casing, dropping punctuation, "the", "license" and "version".
 _NAMES = {
@@ -175,7 +177,9 @@ def parse_expression(value: str) -> str | None:
     text = value.strip()
     if not text or len(text) > 2000:
         return None
-    text = re.sub(r"(?<![\w.-])([A-Za-z0-9.-]+)(?![\w.+-])", lambda m: _COMPOUND.get(m[0].lower(), m[0]), text)
+    text = re.sub(
+        r"(?<![\w.-])([A-Za-z0-9.-]+)(?![\w.+-])", lambda m: _COMPOUND.get(m[0].lower(), m[0]), text
+    )
     text = re.sub(r"\b(?:and|or|with)\b", lambda m: m[0].upper(), text, flags=re.IGNORECASE)
     try:
         tree = licensing().parse(text)
@@ -203,7 +207,9 @@ def join(operator: str, expressions: Iterable[str]) -> str | None:
         tree = licensing().parse(one)
         parts = tree.args if getattr(tree, "operator", "").strip() == operator else (tree,)
         flat += [str(part.render()) for part in parts]
-    return f" {operator} ".join(f"({one})" if " AND " in one or " OR " in one else one for one in dict.fromkeys(flat))
+    return f" {operator} ".join(
+        f"({one})" if " AND " in one or " OR " in one else one for one in dict.fromkeys(flat)
+    )
 
 
 def creative_commons(url: str) -> str | None:

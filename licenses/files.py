@@ -43,7 +43,10 @@ _STATES = re.compile(
     r"^copyright(?:\.(?:txt|md|rst))?$|^(?:[al]?gpl|mpl|bsd|mit|apache)[-_v\d.]*(?:\.txt|\.md)?$",
     re.IGNORECASE,
 )
-_CODE_SUFFIX = re.compile(r"\.(?:py[ciox]?|js|ts|jsx|tsx|c|h|cc|cpp|go|rs|java|rb|php|sh|html?|css|json|ya?ml|toml|xml|png|svg)$", re.I)
+_CODE_SUFFIX = re.compile(
+    r"\.(?:py[ciox]?|js|ts|jsx|tsx|c|h|cc|cpp|go|rs|java|rb|php|sh|html?|css|json|ya?ml|toml|xml|png|svg)$",
+    re.I,
+)
 _METADATA = ("PKG-INFO", "METADATA", "pyproject.toml", "package.json", "Cargo.toml", "setup.cfg")
 
 
@@ -164,7 +167,10 @@ def directory_expressions(
     shared = _shared_parents([*paths_to_texts, *(metadata or {})])
     metadata = {**{p: t for p, t in paths_to_texts.items() if is_metadata(p)}, **(metadata or {})}
     stated: dict[str, str] = {}
-    for path in sorted(metadata, key=lambda p: (p.count("/"), _METADATA.index(posixpath.basename(p)) if is_metadata(p) else 9, p)):
+    for path in sorted(
+        metadata,
+        key=lambda p: (p.count("/"), _METADATA.index(posixpath.basename(p)) if is_metadata(p) else 9, p),
+    ):
         found = metadata_expression(posixpath.basename(path), metadata[path])
         if found is not None:
             stated.setdefault(_place(path, shared), found)
@@ -172,9 +178,9 @@ def directory_expressions(
     for path in sorted(paths_to_texts):
         if not states_license(path):
             continue
-        found = combine(detect_text(paths_to_texts[path][:MAX_LICENSE_FILE]))
-        if found is not None:
-            files.setdefault(_place(path, shared), {})[posixpath.basename(path)] = found.expression
+        match = combine(detect_text(paths_to_texts[path][:MAX_LICENSE_FILE]))
+        if match is not None:
+            files.setdefault(_place(path, shared), {})[posixpath.basename(path)] = match.expression
     out = {directory: _together(found) for directory, found in files.items()}
     out.update(stated)
     return dict(sorted(out.items()))
@@ -246,10 +252,19 @@ def _together(found: dict[str, str]) -> str:
     if lesser and set(distinct) - set(lesser) <= {"GPL-3.0-only", "GPL-3.0-or-later"}:
         return lesser[0]
     # LICENSE, LICENSE.APACHE, LICENSE.BSD: the plain file explains the choice between the named ones.
-    choice = all(re.match(r"li[cs]en[cs]e|copying|.*[-_.]li[cs]en[cs]e", name, re.I) for name in found) and sum(
-        bool(re.search(r"[-_.](?:mit|apache|bsd|gpl|mpl|isc|zlib|unlicense|boost)", name, re.I)) for name in found
-    ) >= 2
+    choice = (
+        all(re.match(r"li[cs]en[cs]e|copying|.*[-_.]li[cs]en[cs]e", name, re.I) for name in found)
+        and sum(
+            bool(re.search(r"[-_.](?:mit|apache|bsd|gpl|mpl|isc|zlib|unlicense|boost)", name, re.I))
+            for name in found
+        )
+        >= 2
+    )
     for name, expression in found.items():
-        if choice and " OR " in expression and re.fullmatch(r"(?:li[cs]en[cs]e|copying)(?:\.\w+)?", name, re.I):
+        if (
+            choice
+            and " OR " in expression
+            and re.fullmatch(r"(?:li[cs]en[cs]e|copying)(?:\.\w+)?", name, re.I)
+        ):
             return expression
     return join("OR" if choice else "AND", distinct) or distinct[0]

@@ -32,20 +32,22 @@ def main(tar_path: str, list_folder: str) -> None:
     texts: dict[str, tuple[str, str, str]] = {}
     for path in sorted(Path(list_folder, "licenses").glob("*.json")):
         entry = json.loads(path.read_text(encoding="utf-8"))
-        texts[path.stem] = (entry["name"], "license", entry["licenseText"])
+        texts[path.stem] = (entry["name"], _kind(path.stem), entry["licenseText"])
     with tarfile.open(tar_path) as archive:
         for member in sorted(archive.getmembers(), key=lambda m: m.name):
             stream = archive.extractfile(member)
             if stream is None:
                 continue
-            key = Path(member.name).stem if member.name.endswith(".txt") else member.name
             key = Path(member.name).name.removesuffix(".txt").removeprefix("depreciate_")
             text = stream.read().decode("utf-8", "replace")
             if key not in texts:
-                kind = "exception" if "exception" in key.lower() or key in _EXCEPTIONS else "license"
-                texts[key] = (key, kind, text)
+                texts[key] = (key, _kind(key), text)
             elif words(text).words != words(texts[key][2]).words:
-                texts[key + " "] = (texts[key][0], texts[key][1], text)  # a second wording of the same licence
+                texts[key + " "] = (
+                    texts[key][0],
+                    texts[key][1],
+                    text,
+                )  # a second wording of the same licence
     _parts(texts)
     grouped: dict[tuple[str, ...], list[tuple[str, str, str]]] = {}
     for key, (name, kind, text) in texts.items():
@@ -62,7 +64,9 @@ def main(tar_path: str, list_folder: str) -> None:
         table.append([ids, entries[0][1], entries[0][2], len(sequence)])
     if len(vocabulary) > 65535:
         raise ValueError(f"{len(vocabulary)} words do not fit 16 bits")
-    header = json.dumps({"words": " ".join(vocabulary), "texts": table}, ensure_ascii=False, separators=(",", ":"))
+    header = json.dumps(
+        {"words": " ".join(vocabulary), "texts": table}, ensure_ascii=False, separators=(",", ":")
+    )
     payload = header.encode() + b"\n" + np.array(numbers, dtype="<u2").tobytes()
     packed = lzma.compress(payload, preset=9 | lzma.PRESET_EXTREME)
     target = Path(__file__).parent / "data" / "texts.bin.xz"
@@ -70,7 +74,12 @@ def main(tar_path: str, list_folder: str) -> None:
     print(f"{len(table)} texts, {len(numbers)} words, {len(vocabulary)} distinct, {len(packed)} bytes")
 
 
-_EXCEPTIONS = {"389-exception", "Linux-syscall-note", "Nokia-Qt-exception-1.1", "LLGPL", "fmt-exception"}
+_EXCEPTIONS = {"Linux-syscall-note", "LLGPL", "SHL-2.0", "SHL-2.1", "Google-Patent-WebM"}
+
+
+def _kind(key: str) -> str:
+    named = "exception" in key.lower() and "-with-" not in key and key != "MPL-2.0-no-copyleft-exception"
+    return "exception" if named or key in _EXCEPTIONS else "license"
 
 
 def _preference(key: str) -> tuple[bool, bool, bool, int, str]:
@@ -85,10 +94,17 @@ def _parts(texts: dict[str, tuple[str, str, str]]) -> None:
     second = text.find("GNU GENERAL PUBLIC LICENSE\n", 200)
     texts["LGPL-3.0-only  "] = (name, "part", text[:second])
     text = texts["GPL-2.0-with-classpath-exception"][2]
-    texts["Classpath-exception-2.0"] = ("Classpath exception 2.0", "exception", text[text.rfind("Linking this library") :])
+    texts["Classpath-exception-2.0"] = (
+        "Classpath exception 2.0",
+        "exception",
+        text[text.rfind("Linking this library") :],
+    )
     name, _, text = texts["Apache-2.0"]
     texts["Apache-2.0  "] = (name, "part", text[: text.find("APPENDIX: How to apply")])
-    for key, mark in (("GPL-2.0-only", "How to Apply These Terms"), ("GPL-3.0-only", "How to Apply These Terms")):
+    for key, mark in (
+        ("GPL-2.0-only", "How to Apply These Terms"),
+        ("GPL-3.0-only", "How to Apply These Terms"),
+    ):
         name, _, text = texts[key]
         texts[key + "  "] = (name, "part", text[: text.find(mark)])
 

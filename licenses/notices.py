@@ -31,25 +31,42 @@ _LEAD = re.compile(
 )
 LEAD_WORDS = 14
 _MENTION = re.compile(r"^ (?:in)?compatible|^ style\b|^ like\b")
-_NEGATED = re.compile(r"\b(?:not|isn t|neither|unlike|replaces?|instead of|previously|formerly|was|were)(?: \S+){0,3} $")
+_NEGATED = re.compile(
+    r"\b(?:not|isn t|neither|unlike|replaces?|instead of|previously|formerly|was|were)(?: \S+){0,3} $"
+)
 
 # (pattern on joined words, expression).  One table: names of licences as notices write them.
 _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"\b(?:{pattern})(?![\w.])"), expression)
     for pattern, expression in (
-        (r"apache (?:software )?licenses? (?:version )?v?(?:2|2\.0)|apache 2(?:\.0)? license|apache license apache 2\.0|"
-         r"apache license 2\.0|apache (?:v|version )2(?:\.0)?|apache 2\.0|www apache org licenses license 2\.0", "Apache-2.0"),
+        (
+            r"apache (?:software )?licenses? (?:version )?v?(?:2|2\.0)|apache 2(?:\.0)? license|apache license apache 2\.0|"
+            r"apache license 2\.0|apache (?:v|version )2(?:\.0)?|apache 2\.0|www apache org licenses license 2\.0",
+            "Apache-2.0",
+        ),
         (r"apache (?:software )?license (?:version )?1\.1", "Apache-1.1"),
-        (r"mit x11 licenses?|mit expat licenses?|expat licenses?|(?:the )?mit licenses?(?: mit)?|license(?:d|s)?(?: under)?(?: the)? mit|"
-         r"opensource org licenses mit(?: license)?(?: php| html)?|mit style license found|mit", "MIT"),
-        (r"(?:3|three) clause bsd(?: licenses?)?|bsd 3 clause(?: licenses?)?|(?:new|modified|revised) bsd(?: licenses?)?|bsd3|"
-         r"opensource org licenses bsd 3 clause", "BSD-3-Clause"),
-        (r"(?:2|two) clause bsd(?: licenses?)?|bsd 2 clause(?: licenses?)?|simplified bsd(?: licenses?)?|bsd2|"
-         r"opensource org licenses bsd 2 clause", "BSD-2-Clause"),
+        (
+            r"mit x11 licenses?|mit expat licenses?|expat licenses?|(?:the )?mit licenses?(?: mit)?|license(?:d|s)?(?: under)?(?: the)? mit|"
+            r"opensource org licenses mit(?: license)?(?: php| html)?|mit style license found|mit",
+            "MIT",
+        ),
+        (
+            r"(?:3|three) clause bsd(?: licenses?)?|bsd 3 clause(?: licenses?)?|(?:new|modified|revised) bsd(?: licenses?)?|bsd3|"
+            r"opensource org licenses bsd 3 clause",
+            "BSD-3-Clause",
+        ),
+        (
+            r"(?:2|two) clause bsd(?: licenses?)?|bsd 2 clause(?: licenses?)?|simplified bsd(?: licenses?)?|bsd2|"
+            r"opensource org licenses bsd 2 clause",
+            "BSD-2-Clause",
+        ),
         (r"isc licenses?|license isc", "ISC"),
         (r"zero clause bsd(?: license)?|0bsd", "0BSD"),
-        (r"mozilla public license (?:mpl )?(?:version |v )?v?2(?:\.0)?|mpl (?:v|version )?2(?:\.0)?|mplv?2(?:\.0)?|"
-         r"mozilla org mpl 2\.0", "MPL-2.0"),
+        (
+            r"mozilla public license (?:mpl )?(?:version |v )?v?2(?:\.0)?|mpl (?:v|version )?2(?:\.0)?|mplv?2(?:\.0)?|"
+            r"mozilla org mpl 2\.0",
+            "MPL-2.0",
+        ),
         (r"mozilla public license (?:version |v )?v?1\.1|mpl 1\.1", "MPL-1.1"),
         (r"mozilla public license (?:version |v )?v?1\.0", "MPL-1.0"),
         (r"netscape public license (?:version )?1\.1", "NPL-1.1"),
@@ -64,8 +81,10 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"academic free license (?:version )?v?2\.1", "AFL-2.1"),
         (r"open software license (?:osl )?(?:version )?v?3\.0", "OSL-3.0"),
         (r"artistic license (?:version )?v?2(?:\.0)?", "Artistic-2.0"),
-        (r"same terms as perl itself|same terms as the perl 5 programming language system itself",
-         "Artistic-1.0-Perl OR GPL-1.0-or-later"),
+        (
+            r"same terms as perl itself|same terms as the perl 5 programming language system itself",
+            "Artistic-1.0-Perl OR GPL-1.0-or-later",
+        ),
         (r"european union public licen\w+ (?:\S+ )?(?:version |v )?v?1\.2|eupl (?:v )?1\.2", "EUPL-1.2"),
         (r"european union public licen\w+ (?:\S+ )?(?:version |v )?v?1\.1|eupl (?:v )?1\.1", "EUPL-1.1"),
         (r"sil open font license (?:version )?1\.1", "OFL-1.1"),
@@ -79,7 +98,10 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"university of illinois (?:ncsa )?open source license|illinois ncsa open source license", "NCSA"),
         (r"do what the fuck you want to public license|wtfpl", "WTFPL"),
         (r"unlicense|unlicense org", "Unlicense"),
-        (r"cc0(?: 1\.0)?(?: universal)?|creative commons zero(?: v?1\.0)?(?: universal)?|publicdomain zero 1\.0", "CC0-1.0"),
+        (
+            r"cc0(?: 1\.0)?(?: universal)?|creative commons zero(?: v?1\.0)?(?: universal)?|publicdomain zero 1\.0",
+            "CC0-1.0",
+        ),
         (r"q public license", "QPL-1.0"),
         (r"postgresql license", "PostgreSQL"),
         (r"blue oak model license(?: version)? 1\.0\.0", "BlueOak-1.0.0"),
@@ -93,34 +115,71 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"openssl license", "OpenSSL"),
         (r"llvm exceptions?", "WITH LLVM-exception"),
     )
-)  # fmt: skip
+)
 
 # One of these is in every text that the patterns of an expression match: the search for a word is a hundred times
 # faster than a pattern, and most texts name one licence.
 _NEEDS: dict[str, tuple[str, ...]] = {
-    "Apache-2.0": ("apache",), "Apache-1.1": ("apache",), "MIT": ("mit", "expat"),
-    "BSD-3-Clause": ("bsd", "eclipse distribution"), "BSD-2-Clause": ("bsd",), "ISC": ("isc",), "0BSD": ("bsd",),
-    "MPL-2.0": ("mozilla", "mpl"), "MPL-1.1": ("mozilla", "mpl"), "MPL-1.0": ("mozilla",), "NPL-1.1": ("netscape",),
-    "EPL-2.0": ("eclipse", "epl"), "EPL-1.0": ("eclipse", "epl"), "CDDL-1.1": ("common development",),
-    "CDDL-1.0": ("common development",), "CPL-1.0": ("common public",), "BSL-1.0": ("boost", "bsl"),
-    "AFL-3.0": ("academic free",), "AFL-2.1": ("academic free",), "OSL-3.0": ("open software",),
-    "Artistic-2.0": ("artistic",), "Artistic-1.0-Perl OR GPL-1.0-or-later": ("same terms as",),
-    "EUPL-1.2": ("european union", "eupl"), "EUPL-1.1": ("european union", "eupl"), "OFL-1.1": ("open font",),
-    "Zlib": ("zlib",), "UPL-1.0": ("universal permissive",), "MS-PL": ("microsoft", "ms pl"), "MS-RL": ("microsoft",),
-    "ZPL-2.1": ("zope",), "ZPL-2.0": ("zope",), "PSF-2.0": ("python software", "psf"), "NCSA": ("illinois",),
-    "WTFPL": ("wtfpl", "the fuck"), "Unlicense": ("unlicense",), "CC0-1.0": ("cc0", "commons zero", "publicdomain"),
-    "QPL-1.0": ("q public",), "PostgreSQL": ("postgresql",), "BlueOak-1.0.0": ("blue oak",),
-    "BUSL-1.1": ("business source",), "SSPL-1.0": ("server side public",), "Elastic-2.0": ("elastic",), "W3C": ("w3c",),
-    "CECILL-C": ("cecill",), "CECILL-B": ("cecill",), "Ruby": ("ruby s",), "OpenSSL": ("openssl",),
+    "Apache-2.0": ("apache",),
+    "Apache-1.1": ("apache",),
+    "MIT": ("mit", "expat"),
+    "BSD-3-Clause": ("bsd", "eclipse distribution"),
+    "BSD-2-Clause": ("bsd",),
+    "ISC": ("isc",),
+    "0BSD": ("bsd",),
+    "MPL-2.0": ("mozilla", "mpl"),
+    "MPL-1.1": ("mozilla", "mpl"),
+    "MPL-1.0": ("mozilla",),
+    "NPL-1.1": ("netscape",),
+    "EPL-2.0": ("eclipse", "epl"),
+    "EPL-1.0": ("eclipse", "epl"),
+    "CDDL-1.1": ("common development",),
+    "CDDL-1.0": ("common development",),
+    "CPL-1.0": ("common public",),
+    "BSL-1.0": ("boost", "bsl"),
+    "AFL-3.0": ("academic free",),
+    "AFL-2.1": ("academic free",),
+    "OSL-3.0": ("open software",),
+    "Artistic-2.0": ("artistic",),
+    "Artistic-1.0-Perl OR GPL-1.0-or-later": ("same terms as",),
+    "EUPL-1.2": ("european union", "eupl"),
+    "EUPL-1.1": ("european union", "eupl"),
+    "OFL-1.1": ("open font",),
+    "Zlib": ("zlib",),
+    "UPL-1.0": ("universal permissive",),
+    "MS-PL": ("microsoft", "ms pl"),
+    "MS-RL": ("microsoft",),
+    "ZPL-2.1": ("zope",),
+    "ZPL-2.0": ("zope",),
+    "PSF-2.0": ("python software", "psf"),
+    "NCSA": ("illinois",),
+    "WTFPL": ("wtfpl", "the fuck"),
+    "Unlicense": ("unlicense",),
+    "CC0-1.0": ("cc0", "commons zero", "publicdomain"),
+    "QPL-1.0": ("q public",),
+    "PostgreSQL": ("postgresql",),
+    "BlueOak-1.0.0": ("blue oak",),
+    "BUSL-1.1": ("business source",),
+    "SSPL-1.0": ("server side public",),
+    "Elastic-2.0": ("elastic",),
+    "W3C": ("w3c",),
+    "CECILL-C": ("cecill",),
+    "CECILL-B": ("cecill",),
+    "Ruby": ("ruby s",),
+    "OpenSSL": ("openssl",),
     "WITH LLVM-exception": ("llvm",),
-}  # fmt: skip
+}
 
 _GPL = re.compile(
     r"\b(?:gnu )?(?:(?P<kind>lesser|library|affero) )?(?:gnu )?(?:gpl )?general public licenses?\b"
     r"|\b(?P<short>[al]?gpl)(?: ?v| version )? ?(?P<number>[123](?:\.[01])?)?(?P<plus>\+)?(?![\w.])"
 )
-_VERSION_AFTER = re.compile(r"^(?: \S+){0,24}? (?:version|v) ?(?P<number>[123](?:\.[01])?)(?P<plus>\+)?(?![\w.])|^(?: a?l?gpl)? v?(?P<bare>[123](?:\.[01])?)(?P<bareplus>\+)?(?![\w.])")
-_VERSION_BEFORE = re.compile(r"\bversion (?P<number>[123](?:\.[01])?) (?P<later>or (?:at your option )?(?:any )?later (?:version )?)?of (?:the )?$")
+_VERSION_AFTER = re.compile(
+    r"^(?: \S+){0,24}? (?:version|v) ?(?P<number>[123](?:\.[01])?)(?P<plus>\+)?(?![\w.])|^(?: a?l?gpl)? v?(?P<bare>[123](?:\.[01])?)(?P<bareplus>\+)?(?![\w.])"
+)
+_VERSION_BEFORE = re.compile(
+    r"\bversion (?P<number>[123](?:\.[01])?) (?P<later>or (?:at your option )?(?:any )?later (?:version )?)?of (?:the )?$"
+)
 _LATER = re.compile(
     r"^(?: \S+){0,8}? (?:or (?:at your (?:option|choice) )?(?:any |a )?(?:later|newer|greater|higher|above)|and later|any later version|"
     r"or \S+ \S+ \S+ any later)\b(?: versions?)?"
@@ -185,7 +244,9 @@ def _raw(joined: str) -> Iterator[tuple[int, int, str, float]]:
             if _MENTION.match(after) or _NEGATED.search(before):
                 continue
             bare = match.group() in ("mit", "cc0", "unlicense", "wtfpl", "0bsd", "apache 2.0", "bsd3", "bsd2")
-            if bare and not re.search(r"\b(?:licensed?|under|under the|license is|licenses|or|and|dual) $", before):
+            if bare and not re.search(
+                r"\b(?:licensed?|under|under the|license is|licenses|or|and|dual) $", before
+            ):
                 continue
             lead = led(start)
             if lead is None:
@@ -204,7 +265,9 @@ def _raw(joined: str) -> Iterator[tuple[int, int, str, float]]:
     for match in _PUBLIC_DOMAIN.finditer(joined) if "public domain" in joined else ():
         if not re.search(r"\bnot\b", match.group()):
             yield *match.span(), "LicenseRef-scancode-public-domain", 0.8
-    for match in _PROPRIETARY.finditer(joined) if "proprietary" in joined or "copying of this" in joined else ():
+    for match in (
+        _PROPRIETARY.finditer(joined) if "proprietary" in joined or "copying of this" in joined else ()
+    ):
         yield *match.span(), "LicenseRef-scancode-proprietary-license", 0.8
 
 
@@ -254,7 +317,9 @@ def _gpl(joined: str, match: re.Match[str], led: bool) -> tuple[int, int, str, f
 
 
 _OR_BETWEEN = re.compile(r"\b(?:or|alternatively|either|at your option|your choice)\b")
-_DUAL = re.compile(r"\b(?:dual|dually|tri|triple|multi) ?licensed?\b|\beither\b|\bat your (?:option|choice)\b|\bdual license\b")
+_DUAL = re.compile(
+    r"\b(?:dual|dually|tri|triple|multi) ?licensed?\b|\beither\b|\bat your (?:option|choice)\b|\bdual license\b"
+)
 
 
 def _settle(found: list[Notice], joined: str, places: np.ndarray) -> list[Notice]:
@@ -262,7 +327,10 @@ def _settle(found: list[Notice], joined: str, places: np.ndarray) -> list[Notice
     kept: list[Notice] = []
     for notice in found:
         if kept and notice.first < kept[-1].last:
-            if notice.last - notice.first > kept[-1].last - kept[-1].first and notice.confidence >= kept[-1].confidence:
+            if (
+                notice.last - notice.first > kept[-1].last - kept[-1].first
+                and notice.confidence >= kept[-1].confidence
+            ):
                 kept[-1] = notice
             continue
         kept.append(notice)
@@ -288,7 +356,11 @@ def _settle(found: list[Notice], joined: str, places: np.ndarray) -> list[Notice
             behind = joined[int(places[notice.first]) : int(places[notice.first]) + 160]
             choice = count <= 30 and bool(_OR_BETWEEN.search(between))
             choice = choice or count <= 120 and "alternatively" in between.split(" ")[-20:]
-            choice = choice or count <= 12 and bool(_DUAL.search(ahead) or re.search(r"\bat your option\b", behind))
+            choice = (
+                choice
+                or count <= 12
+                and bool(_DUAL.search(ahead) or re.search(r"\bat your option\b", behind))
+            )
             if choice:
                 seen.add(notice.expression)
                 joinable = f"{previous.expression} OR {notice.expression}"

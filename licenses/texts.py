@@ -12,7 +12,9 @@ import numpy as np
 
 from licenses.tokens import Words
 
-SHINGLE = 4  # words; 3 gives twice the chance hits between unrelated texts, 6 breaks too often at changed names
+SHINGLE = (
+    4  # words; 3 gives twice the chance hits between unrelated texts, 6 breaks too often at changed names
+)
 # Measured on the SPDX texts themselves, on them re-wrapped in comments with other holders' names, and on the licence files
 # of Python wheels: below these values what matches is another licence of the same family or a fragment.
 MIN_CONTAINMENT = 0.70  # share of the licence's shingles that the region must hold
@@ -21,7 +23,9 @@ MAX_GAP = 40  # unknown words inside a region
 MAX_CANDIDATES = 24
 MAX_TEXTS = 12  # licence texts taken from one text
 _UNKNOWN = np.uint64(0xFFFF)
-_PRIMES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
+_PRIMES = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,9 +123,19 @@ class Index:
                 if right - left + SHINGLE <= budget:
                     low, high = min(low, next_group), max(high, next_group)
                     grown = True
-        first, last = int(groups[low][0]), int(groups[high][-1]) + SHINGLE
+        first, last = int(groups[low][0]), int(groups[high][-1])
+        # Trim to the run of largest sum of +1 for a shingle of the text and -1/2 for another: a neighbouring text of the
+        # same family shares scattered phrases, which are not the licence's edges.
+        inner = np.full(last - first + 1, -0.5)
+        inner[np.concatenate(groups[low : high + 1]) - first] = 1.0
+        total = np.cumsum(inner)
+        lowest = np.minimum.accumulate(np.concatenate([[0.0], total[:-1]]))
+        end = int(np.argmax(total - lowest))
+        begin = int(np.flatnonzero(np.concatenate([[0.0], total[:end]]) == lowest[end])[-1])
+        first, last = first + begin, first + end + SHINGLE
         region = np.unique(query[first : last - SHINGLE + 1])
-        common = len(np.unique(query[np.concatenate(groups[low : high + 1])]))
+        inside = inside[(inside >= first) & (inside <= last - SHINGLE)]
+        common = len(np.unique(query[inside]))
         containment = common / len(own)
         score = 2 * common / (len(own) + len(region))
         if containment < MIN_CONTAINMENT or score < MIN_SCORE:

@@ -18,7 +18,10 @@ SCHEMA = pa.schema(
             "spans",
             SPANS_TYPE,
             nullable=False,
-            metadata={"description": "personal data in the text, in order, without overlaps", "unit": "code points"},
+            metadata={
+                "description": "personal data in the text, in order, without overlaps",
+                "unit": "code points",
+            },
         )
     ]
 )

@@ -128,9 +128,27 @@ _ADDRESS_NEAR = re.compile(
 )
 # One of these is in every match of the expression above; the search for them is ten times faster.
 _ADDRESS_WORDS = (
-    b"ip", b"addr", b"host", b"server", b"dns", b"gateway", b"ping", b"ssh", b"net", b"router", b"proxy", b"remote",
-    b"client", b"peer", b"connect", b"block", b"listen", b"bind", b"from", b"://",
-)  # fmt: skip
+    b"ip",
+    b"addr",
+    b"host",
+    b"server",
+    b"dns",
+    b"gateway",
+    b"ping",
+    b"ssh",
+    b"net",
+    b"router",
+    b"proxy",
+    b"remote",
+    b"client",
+    b"peer",
+    b"connect",
+    b"block",
+    b"listen",
+    b"bind",
+    b"from",
+    b"://",
+)
 MAX_CONTEXT = 64  # bytes of the same line looked at to the left
 
 
@@ -163,7 +181,9 @@ def ipv4(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
     near = any(word in lowered for word in _ADDRESS_WORDS) and _ADDRESS_NEAR.search(head) is not None
     if _COMPARED.search(head) or (_VERSION_BEFORE.search(head) and not near):
         return None
-    if not near and (_listed(_LISTED_BEFORE.search(beside)) or _listed(_LISTED_AFTER.match(buf[end : min(hi, end + 20)]))):
+    if not near and (
+        _listed(_LISTED_BEFORE.search(beside)) or _listed(_LISTED_AFTER.match(buf[end : min(hi, end + 20)]))
+    ):
         return None  # numbers of a vector path or table run together: "1.41.39.39,5.2"
     if max(octets) < 30 and not near:
         return None
@@ -237,12 +257,14 @@ ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (62, 62, (16, 17, 18, 19)),  # UnionPay
     (2200, 2204, (16, 17, 18, 19)),  # Mir
 )
-_CARD_NEAR = re.compile(rb"\b(?:cards?|credit|debit|cc|visa|mastercard|amex|maestro|pan|ccnum\w*|card_\w+)\b", re.I)
+_CARD_NEAR = re.compile(
+    rb"\b(?:cards?|credit|debit|cc|visa|mastercard|amex|maestro|pan|ccnum\w*|card_\w+)\b", re.I
+)
 _GROUPED = re.compile(r"\A(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})\Z")
 
 
 # A bare integer that is an argument, a parameter or an element of a list is far more often an id than a card.
-_ARGUMENT = re.compile(rb"[=,(\[{][ ]?[\"']?\Z")
+_ARGUMENT = re.compile(rb"(?:[=,(\[{]|\bid[\"']?[ ]?[:#])[ ]?[\"']?\Z", re.IGNORECASE)
 
 
 def luhn(digits: str) -> bool:
@@ -303,7 +325,9 @@ _CLASS = {"a": "[A-Z]", "n": "[0-9]", "c": "[A-Z0-9]"}
 _PARTS = re.compile(r"(\d+)([anc])")
 _IBAN_REGEX = {
     country: re.compile(
-        country + "[0-9]{2}" + "".join(f"{_CLASS[kind]}{{{count}}}" for count, kind in _PARTS.findall(structure))
+        country
+        + "[0-9]{2}"
+        + "".join(f"{_CLASS[kind]}{{{count}}}" for count, kind in _PARTS.findall(structure))
     )
     for country, structure in IBAN_STRUCTURES.items()
 }

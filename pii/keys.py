@@ -30,7 +30,10 @@ FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
         (b"github_pat_", rb"github_pat_[A-Za-z0-9_]{22,255}"),
         (b"glpat-", rb"glpat-[A-Za-z0-9_-]{20,64}"),  # GitLab
         (b"xox", rb"xox[abeoprs]-[A-Za-z0-9-]{10,250}"),  # Slack
-        (b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{5,12}/B[A-Z0-9]{5,12}/[A-Za-z0-9]{20,30}"),
+        (
+            b"hooks.slack.com/services/",
+            rb"hooks\.slack\.com/services/T[A-Z0-9]{5,12}/B[A-Z0-9]{5,12}/[A-Za-z0-9]{20,30}",
+        ),
         (b"sk_live_", rb"sk_live_[A-Za-z0-9]{16,247}"),  # Stripe
         (b"sk_test_", rb"sk_test_[A-Za-z0-9]{16,247}"),
         (b"rk_live_", rb"rk_live_[A-Za-z0-9]{16,247}"),
@@ -39,7 +42,10 @@ FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
         (b"AIza", rb"AIza[A-Za-z0-9_-]{35}"),  # Google API
         (b"GOCSPX-", rb"GOCSPX-[A-Za-z0-9_-]{28}"),  # Google OAuth client secret
         (b"ya29.", rb"ya29\.[A-Za-z0-9_-]{20,255}"),  # Google OAuth access
-        (b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{0,1024}"),  # JSON web token
+        (
+            b"eyJ",
+            rb"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{0,1024}",
+        ),  # JSON web token
         (b"SG.", rb"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}"),  # SendGrid
         (b"npm_", rb"npm_[A-Za-z0-9]{36}"),
         (b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,255}"),
@@ -53,7 +59,9 @@ FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
     )
 )
 MAX_BLOCK = 16384  # bytes of a private-key block; an RSA key of 16,384 bits has 12.7 kB
-_BASE64_LINE = re.compile(rb"(?:(?:\\r)?\\n|[\s\"'+,#/*;|>-]|[A-Za-z0-9+/=]{16,}|[A-Z][A-Za-z-]+: ?[^\n]{1,80})*")
+_BASE64_LINE = re.compile(
+    rb"(?:(?:\\r)?\\n|[\s\"'+,#/*;|>-]|[A-Za-z0-9+/=]{16,}|[A-Z][A-Za-z-]+: ?[^\n]{1,80})*"
+)
 _END = re.compile(rb"-----END (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _HEX32 = re.compile(rb"[0-9a-f]{32}\Z")
 _WORDLIKE = re.compile(rb"[A-Za-z0-9_]")
@@ -142,7 +150,15 @@ _TEMPLATE = re.compile(
     rb"\$[A-Za-z_{(]|%[sdr({]|^\$|^%|^#|^[./~]|://|https?$|\?|^--|^@",
     re.IGNORECASE,
 )
-_SEQUENCES = (b"abcdefghij", b"0123456789", b"1234567890", b"abcdef0123", b"qwertyui", b"aaaaaaaa", b"00000000")
+_SEQUENCES = (
+    b"abcdefghij",
+    b"0123456789",
+    b"1234567890",
+    b"abcdef0123",
+    b"qwertyui",
+    b"aaaaaaaa",
+    b"00000000",
+)
 _PLAIN_WORDS = re.compile(rb"[a-z]+|[A-Z][a-z]+|[A-Z]{2,}(?![a-z])|\d+|[^A-Za-z0-9]+")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ PLACEHOLDERS: dict[str, str] = {kind: f"<{kind}>" for kind in KINDS}
 
 _SPAN_FIELDS = [
     pa.field("start", pa.int32(), metadata={"unit": "code points", "description": "first code point"}),
-    pa.field("end", pa.int32(), metadata={"unit": "code points", "description": "one past the last code point"}),
+    pa.field(
+        "end", pa.int32(), metadata={"unit": "code points", "description": "one past the last code point"}
+    ),
     pa.field("kind", pa.string(), metadata={"description": " | ".join(KINDS)}),
     pa.field("confidence", pa.float32(), metadata={"description": "0..1, larger is surer"}),
 ]
@@ -66,8 +69,6 @@ def _winners(cluster: list[Span]) -> list[Span]:
     ranked = sorted(cluster, key=lambda s: (s.start - s.end, -s.confidence, KIND_ORDER[s.kind], s.start))
     starts: list[int] = []
     chosen: list[Span] = []
-    from bisect import bisect_left
-
     for span in ranked:
         at = bisect_left(starts, span.start)
         if at < len(chosen) and chosen[at].start < span.end:

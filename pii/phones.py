@@ -100,7 +100,9 @@ def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
             found.append(Span(start + match.start(), start + match.start() + size, "PHONE", 0.85))
     if not found and digits in (10, 11, 13):
         loose = _NANP_LOOSE.fullmatch(run)
-        if loose and (extension or run[0] == "(" or run.startswith(("001-", "1-")) or loose.group("s") == "-"):
+        if loose and (
+            extension or run[0] == "(" or run.startswith(("001-", "1-")) or loose.group("s") == "-"
+        ):
             found.append(Span(start, start + len(run) + extension, "PHONE", 0.6))
     if not found and whole and 9 <= digits <= 11 and _TRUNK.match(run):
         found.append(Span(start, start + len(run) + extension, "PHONE", 0.55))

@@ -45,7 +45,9 @@ def apply_policy(spans: Iterable[Span | Sequence[Any]], policy: Policy) -> list[
         if span.kind not in PLACEHOLDERS:
             raise ValueError(f"span {tuple(span)} has an unknown kind; known: {', '.join(PLACEHOLDERS)}")
         # float32 columns: 0.8 comes back as 0.800000012, 0.7 as 0.699999988; compare in that precision
-        if span.start < span.end and np.float32(span.confidence) >= np.float32(policy.kinds[span.kind].min_confidence):
+        if span.start < span.end and np.float32(span.confidence) >= np.float32(
+            policy.kinds[span.kind].min_confidence
+        ):
             chosen.append(span)
     return [Applied(*span, policy.kinds[span.kind].action) for span in resolve(chosen)]
 
@@ -113,6 +115,8 @@ def _applied_array(applied: Sequence[Sequence[Applied]]) -> pa.Array:
     struct_type = APPLIED_TYPE.value_type
     columns = list(zip(*flat, strict=True)) if flat else [()] * struct_type.num_fields
     fields = [struct_type.field(i) for i in range(struct_type.num_fields)]
-    children = [pa.array(list(values), type=field.type) for values, field in zip(columns, fields, strict=True)]
+    children = [
+        pa.array(list(values), type=field.type) for values, field in zip(columns, fields, strict=True)
+    ]
     struct = pa.StructArray.from_arrays(children, fields=fields)
     return pa.ListArray.from_arrays(pa.array(offsets), struct, type=APPLIED_TYPE)

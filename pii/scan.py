@@ -159,7 +159,11 @@ def _scan_document(buf, lo, hi, iban_length, rows, count):  # type: ignore[no-un
                 j += 1
                 skipped += 1
             quote = 0
-            if j + 1 < hi and (buf[j] | 32 == 98 or buf[j] | 32 == 114) and (buf[j + 1] == 34 or buf[j + 1] == 39):
+            if (
+                j + 1 < hi
+                and (buf[j] | 32 == 98 or buf[j] | 32 == 114)
+                and (buf[j + 1] == 34 or buf[j + 1] == 39)
+            ):
                 j += 1
             if j < hi and (buf[j] == 34 or buf[j] == 39 or buf[j] == 96):
                 quote = buf[j]
@@ -321,7 +325,8 @@ def scan(buf: np.ndarray, offsets: np.ndarray, iban_length: np.ndarray) -> np.nd
     Holds at most one candidate per 2 bytes in address space; pages that stay unused are never touched.
     """
     rows = np.empty((len(buf) // 2 + 8, 4), dtype=np.int64)
-    count = _scan(buf, offsets, iban_length, rows)
+    # A fresh copy: the compiler would make a second version for read-only offsets.
+    count = _scan(buf, np.array(offsets, dtype=np.int64), iban_length, rows)
     return rows[:count].copy()
 
 

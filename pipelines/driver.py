@@ -29,6 +29,7 @@ from pipelines.manifest import Manifest
 from pipelines.readers import PlanError, Source, Unit, plan_units
 from pipelines.recipe import Recipe
 from pipelines.stages import Stage, StageError, Timings, map_units, progress, run_pipeline
+from pipelines.unique_ids import reject_repeated_ids
 from pipelines.validate import stage_directory
 
 INGEST, DEDUP, SPLIT = "ingest", "dedup", "split"
@@ -99,6 +100,8 @@ class Driver:
         def work() -> Manifest:
             self._clear(stage, storage.join(ingest.REJECTED, "part-*"))
             records = map_units(self.output, stage.directory, tasks, worker, self.options)
+            if any(source.kind in ("jsonl", "parquet") for source in self.sources):
+                records = reject_repeated_ids(self.output, records)
             done = stage.finish(self.output, records, _by_source(records))
             if not done.books.kept:
                 raise StageError(f"stage ingest: no document was read: {done.books}")
@@ -368,7 +371,7 @@ class Driver:
         self.stages[stage.name] = manifest
         self.ran.append(stage.name)
         self._write_manifest()
-        print(f"{stage.name}: {manifest.books}", file=sys.stderr)
+        print(f"{stage.name}: kept {manifest.books.kept:,} of {manifest.books.read:,}", file=sys.stderr)
 
     def _write_manifest(self) -> None:
         whole = {"name": self.recipe.name, "stages": {k: m.to_json() for k, m in self.stages.items()}}

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def local_runner(options: PipelineOptions) -> FnApiRunner | None:
         return None
     # With its mode named, Beam would put its own worker command in the place of ours.
     direct.direct_running_mode = None
-    command = f"exec {sys.executable} -m pipelines.local_worker"  # the worker is our child, not a shell's
+    # `exec`, so that the worker is our child and not a shell's.
+    command = f"exec {shlex.quote(sys.executable)} -m pipelines.local_worker"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 

@@ -11,9 +11,13 @@ import importlib
 import json
 import pkgutil
 import re
+import string
 from pathlib import Path
+from re._constants import ASSERT, BRANCH, IN, LITERAL, MAX_REPEAT, MAXREPEAT, RANGE, SUBPATTERN  # type: ignore[import-not-found]
+from re._parser import parse  # type: ignore[import-not-found]
 from typing import Any
 
+_LETTERS = [ord(letter) for letter in string.ascii_letters]
 TARGET = Path(__file__).parent / "data" / "word_rules.json.gz"
 
 
@@ -59,6 +63,73 @@ def _factored(pattern: str) -> str:
     return head + "|".join(f"(?:{'|'.join(heads)}){tail}" for tail, heads in groups.items())
 
 
+_SINGLE = re.compile(r"\\[^\w\s]|[^\\.^$*+?{}\[\]|()]", re.DOTALL)
+_CLASS = re.compile(r"\[(?!\^)(?:\\u[0-9A-F]{4}|\\U[0-9A-F]{8}|[^\\\[\]])+\]")
+
+
+def _merged(pieces: list[str], keep_order: bool) -> str:
+    """The pieces as alternatives, with those that are one character or one class put together in one class.
+
+    Of a suffix any alternative that ends at the end does, so all may be put together; of a prefix the first that
+    matches counts, so only neighbours may.
+    """
+    groups: list[list[str]] = []
+    one: list[bool] = []
+    for piece in pieces:
+        body = None
+        if _SINGLE.fullmatch(piece):
+            body = re.escape(re.sub(r"\\(.)", r"\1", piece))
+        elif _CLASS.fullmatch(piece):
+            body = piece[1:-1]
+        if body is not None and True in one and (one[-1] or not keep_order):
+            groups[len(one) - 1 - one[::-1].index(True)].append(body)
+        else:
+            groups.append([piece if body is None else body])
+            one.append(body is not None)
+    return "|".join(
+        "[" + "".join(bodies) + "]" if single else bodies[0] for bodies, single in zip(groups, one, strict=True)
+    )
+
+
+def _widest(pieces: list[str]) -> int | None:
+    """Characters of the longest suffix, runs of dots left out; None if another one has no bound."""
+    width = max(parse(piece).getwidth()[1] for piece in pieces if piece != r"\.\.+")
+    return width if width < MAXREPEAT else None
+
+
+def _never_letters(pattern: Any) -> bool:
+    """Whether a parsed pattern needs a character that is no ASCII letter, before, in or after its match."""
+    for op, argument in pattern:
+        if op is LITERAL and not (chr(argument).isascii() and chr(argument).isalpha()):
+            return True
+        if op is IN and not _has_letter(argument):
+            return True
+        if op is ASSERT and _never_letters(argument[1]):
+            return True
+        if op is SUBPATTERN and _never_letters(argument[3]):
+            return True
+        if op is MAX_REPEAT and argument[0] > 0 and _never_letters(argument[2]):
+            return True
+        if op is BRANCH and all(_never_letters(branch) for branch in argument[1]):
+            return True
+    return False
+
+
+def _has_letter(items: Any) -> bool:
+    """Whether a parsed character class may hold an ASCII letter."""
+    for op, argument in items:
+        if op is LITERAL:
+            found = chr(argument).isascii() and chr(argument).isalpha()
+        elif op is RANGE:
+            low, high = argument
+            found = any(low <= letter <= high for letter in _LETTERS)
+        else:  # categories and negation
+            found = True
+        if found:
+            return True
+    return False
+
+
 def collect() -> dict[str, Any]:
     """All rule tokenizers of spaCy as plain data: patterns (pooled), exceptions as lengths of their tokens."""
     spacy = importlib.import_module("spacy")
@@ -93,6 +164,10 @@ def collect() -> dict[str, Any]:
         if type(tokenizer) is not tokenizer_class:
             continue
         prefixes = [piece for piece in blank.Defaults.prefixes if piece.strip()]
+        suffixes = [piece for piece in blank.Defaults.suffixes if piece.strip()]
+        assert all(len(_branches(piece)) == 1 for piece in suffixes), module.name
+        suffix = f"(?:{_merged(suffixes, False)})$"
+        infix = tokenizer.infix_finditer.__self__.pattern
         rules = {key: [len(token[orth]) for token in tokens] for key, tokens in tokenizer.rules.items()}
         token, token_folds = matcher(tokenizer.token_match)
         url, url_folds = matcher(tokenizer.url_match)
@@ -100,13 +175,20 @@ def collect() -> dict[str, Any]:
         # A piece with a top-level alternative is anchored in its first branch only.
         anchored = all(len(_branches(piece)) == 1 for piece in prefixes)
         languages[module.name] = {
-            "prefix": pooled("|".join(prefixes) if anchored else "|".join("^" + piece for piece in prefixes)),
+            "prefix": pooled(_merged(prefixes, True) if anchored else "|".join("^" + piece for piece in prefixes)),
             "anchored": anchored,
-            "suffix": pooled(tokenizer.suffix_search.__self__.pattern),
-            "infix": pooled(tokenizer.infix_finditer.__self__.pattern),
+            "suffix": pooled(suffix),
+            "suffix_chars": _widest(suffixes),
+            "infix": pooled(infix),
             "token": token,
             "token_folds": token_folds,
             "url": url,
+            # Whether a run of ASCII letters is never divided, exceptions apart.
+            "letters_whole": all(
+                _never_letters(parse(pool[number]))
+                for number in (pooled(_merged(prefixes, True)), pooled(suffix), pooled(infix))
+                if number is not None
+            ),
             "rules": {key: sizes for key, sizes in rules.items() if base.get(key) != sizes},
             "without": sorted(base.keys() - rules.keys()),
         }

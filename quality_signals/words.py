@@ -37,8 +37,9 @@ _OTHERWISE = ("bn", "bo", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "te")
 MAX_RUN_CHARS = 2_000
 # Distinct runs remembered for a language (some 150 bytes each) before the memory is emptied.
 MAX_REMEMBERED = 500_000
-# A suffix is looked for in this many last characters first, with as many before them for look-behind.
-_WINDOW = 48
+
+# The part of the pattern of a URL for "user:password@": it tries every pair of places, and is left out where no "@" is.
+_URL_USER = r"(?:\S+(?::\S*)?@)?"
 
 Sizes = tuple[int, ...]
 
@@ -79,28 +80,31 @@ class WordSplitter:
             prefix.match if rules["anchored"] else prefix.search
         )
         self._find_suffix = suffix.search
+        self._letters_whole: bool = rules["letters_whole"]
+        self._suffix_chars: int | None = rules["suffix_chars"]
         self._find_infixes = infix.finditer
         token = compiled("token", re.IGNORECASE if rules["token_folds"] else 0)
         url = compiled("url")
+        plain_url = None if url is None else re.compile(url.pattern.replace(_URL_USER, ""))
         self._is_token: Callable[[str], Any] | None = None if token is None else token.match
         self._is_url: Callable[[str], Any] | None = None if url is None else url.match
+        self._is_plain_url: Callable[[str], Any] | None = None if plain_url is None else plain_url.match
         without = set(rules["without"])
         exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules["rules"]
         self._exceptions: dict[str, Sizes] = {key: tuple(sizes) for key, sizes in exceptions.items()}
         self._longest_exception = max(map(len, self._exceptions))
         self._known: dict[str, Sizes] = {}
         self._broken: dict[str, Sizes] = {}
-        self._patterns: dict[str, list[tuple[str, ...]]] = {}
+        self._patterns: dict[str, dict[str, list[tuple[str, ...]]]] = {}
         self._spaced = any(" " in key.strip() for key in self._exceptions)
         self._add_patterns()
 
     def _add_patterns(self) -> None:
         """Exceptions that affixes can break apart are also found as the sequence of the broken words.
 
-        Keyed by first word; `_rejoined` looks them up.  The exception is the concatenation, or (where it holds
-        spaces) the words with the spaces that the text must have.
+        Keyed by first and second word; the second is '' for an exception that stays one word.
         """
-        patterns: dict[str, list[tuple[str, ...]]] = {}
+        patterns: dict[str, dict[str, list[tuple[str, ...]]]] = {}
         for exception in self._exceptions:
             runs = exception.split()
             if not runs:
@@ -110,19 +114,21 @@ class WordSplitter:
             )
             if affected:
                 words = tuple(word for run in runs for word in self._split(run, exceptions=False))
-                patterns.setdefault(words[0], []).append(words)
+                second = words[1] if len(words) > 1 else ""
+                patterns.setdefault(words[0], {}).setdefault(second, []).append(words)
         self._patterns = patterns
 
     def _suffix(self, run: str) -> int:
         """Length of the suffix of `run`, 0 without one.
 
-        The leftmost match counts.  One that starts at the left edge of the window may reach further left, and then
-        the whole run is searched; one that starts later cannot, since suffixes without a bound are repetitions of
-        one class of characters.
+        The leftmost match counts.  It is looked for where a suffix with a bound can start.  Without a bound there are
+        only runs of dots: one that starts at the left edge may reach further left, and then the whole run is
+        searched; one that starts later does not.
         """
-        if len(run) > 2 * _WINDOW:
-            match = self._find_suffix(run[-2 * _WINDOW :], _WINDOW)
-            if match is None or match.start() > _WINDOW:
+        edge = 0 if self._suffix_chars is None else len(run) - self._suffix_chars
+        if edge > 0:
+            match = self._find_suffix(run, edge)
+            if match is None or match.start() > edge:
                 return 0 if match is None else match.end() - match.start()
         match = self._find_suffix(run)
         return 0 if match is None else match.end() - match.start()
@@ -171,9 +177,8 @@ class WordSplitter:
             return []
         if exceptions and self._is_exception(rest):
             return _cut(rest, self._exceptions[rest])
-        if (self._is_token is not None and self._is_token(rest)) or (
-            self._is_url is not None and self._is_url(rest)
-        ):
+        is_url = self._is_url if "@" in rest else self._is_plain_url
+        if (self._is_token is not None and self._is_token(rest)) or (is_url is not None and is_url(rest)):
             return [rest]
         words = []
         start = 0
@@ -193,10 +198,18 @@ class WordSplitter:
     def _places(self, words: list[str]) -> list[tuple[int, int]]:
         """Where the words are those of an exception that affixes broke apart, overlaps included."""
         found = []
+        patterns = self._patterns
+        last = len(words) - 1
         for start, word in enumerate(words):
-            for pattern in self._patterns.get(word, ()):
-                if tuple(words[start : start + len(pattern)]) == pattern:
-                    found.append((start, start + len(pattern)))
+            seconds = patterns.get(word)
+            if seconds is None:
+                continue
+            if "" in seconds:
+                found.append((start, start + 1))
+            if start < last:
+                for pattern in seconds.get(words[start + 1], ()):
+                    if tuple(words[start : start + len(pattern)]) == pattern:
+                        found.append((start, start + len(pattern)))
         return found
 
     def _is_broken(self, words: list[str]) -> bool:
@@ -214,11 +227,14 @@ class WordSplitter:
             return (len(run),), False
         if run in self._broken:
             return self._broken[run], True
-        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
-        sizes = tuple(map(len, words))
         if len(self._known) + len(self._broken) >= MAX_REMEMBERED:
             self._known.clear()
             self._broken.clear()
+        if self._letters_whole and run.isascii() and run.isalpha() and run not in self._exceptions:
+            self._known[run] = (len(run),)
+            return (len(run),), False
+        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
+        sizes = tuple(map(len, words))
         broken = self._is_broken(words)
         (self._broken if broken else self._known)[run] = sizes
         return sizes, broken

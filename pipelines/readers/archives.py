@@ -239,7 +239,7 @@ def _zip_opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
 
 
 def _zip_members_before_cut(raw: BinaryIO, limits: Limits) -> Iterator[Member]:
-    """Members by their local headers (APPNOTE 4.3.7), up to the first that is not whole; the caller raises then.
+    """Members by their local headers (APPNOTE 4.3.7), until one is not whole; the caller raises then.
 
     Each is inflated as it is met: a writer that streams states its length only behind the data.
     """

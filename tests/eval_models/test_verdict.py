@@ -360,6 +360,18 @@ def test_a_curve_ends_on_the_documents_that_it_was_measured_on(tmp_path: Path) -
     assert found != pytest.approx(whole)
 
 
+def test_curves_align_although_runs_see_slightly_different_bytes(tmp_path: Path) -> None:
+    plan = build_study(tmp_path, corpora=False, proxies=ONE)
+    for path in (tmp_path / "runs").glob("*seed1/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows[:-1]:
+            row["bytes_seen"] += 313
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    curves = {curve.variant: curve for curve in judge(tmp_path, plan).curves}
+    assert len(curves["dedup"].bytes_seen) == len(curves["dedup"].gap_bytes) == 13
+    assert curves["raw"].gap_bytes == ()
+
+
 def test_plan_refuses_what_cannot_be_run() -> None:
     assert StudyPlan(baseline="raw", variants=("dedup",)).variants == ("raw", "dedup")
     for wrong, message in (

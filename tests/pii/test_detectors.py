@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pii import ANNOTATORS, KINDS, detect
-from pii.checks import iban_lengths, issued, luhn
 from pii.annotate import detect_texts
+from pii.checks import iban_lengths, issued, luhn
 from pii.kinds import Span, resolve
 
 
@@ -39,9 +39,21 @@ def test_email(text: str, address: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["git@example.com:org/repo.git", "x = a@b.transpose(1)", "w@x.to(device)", "user@localhost", "@app.route", "a@b",
-     "icon@2x.png", "lodash@4.17.21", "m @ n.T", "user@10.0.0.1", "a" * 70 + "@example.com", "x@-a.com"],
-)  # fmt: skip
+    [
+        "git@example.com:org/repo.git",
+        "x = a@b.transpose(1)",
+        "w@x.to(device)",
+        "user@localhost",
+        "@app.route",
+        "a@b",
+        "icon@2x.png",
+        "lodash@4.17.21",
+        "m @ n.T",
+        "user@10.0.0.1",
+        "a" * 70 + "@example.com",
+        "x@-a.com",
+    ],
+)
 def test_no_email(text: str) -> None:
     assert found(text) == []
 
@@ -66,10 +78,20 @@ def test_ip(text: str, address: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["10.0.0.5 172.16.0.9 192.168.1.1 127.0.0.1 0.0.0.0 255.255.255.255 169.254.1.1 100.64.0.1", "::1 fe80::1 fc00::2",
-     "192.0.2.1 198.51.100.7 203.0.113.9 2001:db8::1", "8.8.8.8 1.1.1.1 2001:4860:4860::8888", "33.01.33.33", "256.1.1.1",
-     "1.2.3.4.5", "std::vector abc::def a::b dead::beef", "00:1B:44:11:3A:B7", "00:11:22:33:44:55:66:77", "12:30:45"],
-)  # fmt: skip
+    [
+        "10.0.0.5 172.16.0.9 192.168.1.1 127.0.0.1 0.0.0.0 255.255.255.255 169.254.1.1 100.64.0.1",
+        "::1 fe80::1 fc00::2",
+        "192.0.2.1 198.51.100.7 203.0.113.9 2001:db8::1",
+        "8.8.8.8 1.1.1.1 2001:4860:4860::8888",
+        "33.01.33.33",
+        "256.1.1.1",
+        "1.2.3.4.5",
+        "std::vector abc::def a::b dead::beef",
+        "00:1B:44:11:3A:B7",
+        "00:11:22:33:44:55:66:77",
+        "12:30:45",
+    ],
+)
 def test_no_ip(text: str) -> None:
     assert found(text) == []
 
@@ -94,9 +116,24 @@ def test_phone(text: str, number: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2021-05-17 12:30:45", "17.05.2021", "1999-2001", "12/12/1999", "0.1234567", "x = 9498777106", "123 456 789", "1,234,567,890",
-     "a[5551234567]", "phone model 3310", "$2125550123", "ISBN 978-3-16-148410-0", "1e+10000000", "x +12345678", "2125550123456789012"],
-)  # fmt: skip
+    [
+        "2021-05-17 12:30:45",
+        "17.05.2021",
+        "1999-2001",
+        "12/12/1999",
+        "0.1234567",
+        "x = 9498777106",
+        "123 456 789",
+        "1,234,567,890",
+        "a[5551234567]",
+        "phone model 3310",
+        "$2125550123",
+        "ISBN 978-3-16-148410-0",
+        "1e+10000000",
+        "x +12345678",
+        "2125550123456789012",
+    ],
+)
 def test_no_phone(text: str) -> None:
     assert found(text) == []
 
@@ -115,7 +152,16 @@ def test_card(text: str, number: str) -> None:
     assert found(text) == [("CREDIT_CARD", number)]
 
 
-@pytest.mark.parametrize("text", ["4111111111111112", "1234567812345670", "0.4111111111111111", "id=4111111111111111", "a4111111111111111"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111112",
+        "1234567812345670",
+        "0.4111111111111111",
+        "id=4111111111111111",
+        "a4111111111111111",
+    ],
+)
 def test_no_card(text: str) -> None:
     assert found(text) == []
 
@@ -139,7 +185,10 @@ def test_iban(text: str, number: str) -> None:
     assert found(text) == [("IBAN", number)]
 
 
-@pytest.mark.parametrize("text", ["GB83WEST12345698765432", "DE8937040044053201300", "XX89370400440532013000", "xDE89370400440532013000"])
+@pytest.mark.parametrize(
+    "text",
+    ["GB83WEST12345698765432", "DE8937040044053201300", "XX89370400440532013000", "xDE89370400440532013000"],
+)
 def test_no_iban(text: str) -> None:
     assert found(text) == []
 
@@ -161,7 +210,10 @@ JWT = "eyJhbGciOiJub25lIiwidHlwIjoiRkFLRSJ9.eyJzdWIiOiJmYWtlLWFscWpEOSJ9.D1LWINJ
     [
         ('"AKIA' + 'FAKEA4HZJCIH8OIJ"', "AKIAFAKEA4HZJCIH8OIJ"),
         ("token = ghp_" + "FAKEvCqDIOiuchaNlFHBx84ZVMNVZXm9PNuN", "ghp_FAKEvCqDIOiuchaNlFHBx84ZVMNVZXm9PNuN"),
-        ("SLACK=xoxb-" + "000000000000-FAKENvGyxT5Ljn7i1rSFLMB6", "xoxb-000000000000-FAKENvGyxT5Ljn7i1rSFLMB6"),
+        (
+            "SLACK=xoxb-" + "000000000000-FAKENvGyxT5Ljn7i1rSFLMB6",
+            "xoxb-000000000000-FAKENvGyxT5Ljn7i1rSFLMB6",
+        ),
         ("sk_live_" + "FAKEymXs9GqZS6Tp14MHdMzV", "sk_live_FAKEymXs9GqZS6Tp14MHdMzV"),
         ("&key=AIza" + "SyBTtfbvxgpHfw13LJF8oUnYsFI7IjCVGJA&x", "AIzaSyBTtfbvxgpHfw13LJF8oUnYsFI7IjCVGJA"),
         ("Bearer " + JWT, JWT),
@@ -179,18 +231,32 @@ def test_key(text: str, secret: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["key = 'user_name_2_field'", "sha1 = 'b78b8eac6dd10eafd2ef0071c9c82e75e7c5f748'", "token = tokenizer.next_token2()",
-     'password = "${DB_PASSWORD_1}"', "api_key = os.environ['API_KEY_2']", "secret = 'xxxxxxxxxxxxxxxxxxxx1234'", "PRIMARY KEY = abc12345",
-     'token = "a18830cc-1e3e-3ec9-52ab-59b84348226f"', "https://user:password@example.org/", 'public_key = "Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Oj"',
-     "key == 'Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Ojgllx'", "-----BEGIN " + "PUBLIC KEY-----\nMFww\n-----END PUBLIC KEY-----"],
-)  # fmt: skip
+    [
+        "key = 'user_name_2_field'",
+        "sha1 = 'b78b8eac6dd10eafd2ef0071c9c82e75e7c5f748'",
+        "token = tokenizer.next_token2()",
+        'password = "${DB_PASSWORD_1}"',
+        "api_key = os.environ['API_KEY_2']",
+        "secret = 'xxxxxxxxxxxxxxxxxxxx1234'",
+        "PRIMARY KEY = abc12345",
+        'token = "a18830cc-1e3e-3ec9-52ab-59b84348226f"',
+        "https://user:password@example.org/",
+        'public_key = "Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Oj"',
+        "key == 'Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Ojgllx'",
+        "-----BEGIN " + "PUBLIC KEY-----\nMFww\n-----END PUBLIC KEY-----",
+    ],
+)
 def test_no_key(text: str) -> None:
     assert found(text) == []
 
 
 def test_offsets_are_code_points() -> None:
     text = "é😀漢 bob@example.com 😀 (212) 555-0123 ñ GB82WEST12345698765432"
-    assert found(text) == [("EMAIL", "bob@example.com"), ("PHONE", "(212) 555-0123"), ("IBAN", "GB82WEST12345698765432")]
+    assert found(text) == [
+        ("EMAIL", "bob@example.com"),
+        ("PHONE", "(212) 555-0123"),
+        ("IBAN", "GB82WEST12345698765432"),
+    ]
 
 
 def test_batch_equals_single_and_sliced() -> None:
@@ -201,8 +267,13 @@ def test_batch_equals_single_and_sliced() -> None:
     assert out.schema.equals(annotator.schema, check_metadata=True)
     expected = [[s._asdict() for s in detect(t or "")] for t in texts]
     for row, spans in zip(out.column("spans").to_pylist(), expected, strict=True):
-        assert [(s["start"], s["end"], s["kind"]) for s in row] == [(s["start"], s["end"], s["kind"]) for s in spans]
-    assert annotator.annotate(batch.slice(2, 3)).column("spans").to_pylist() == out.column("spans").to_pylist()[2:5]
+        assert [(s["start"], s["end"], s["kind"]) for s in row] == [
+            (s["start"], s["end"], s["kind"]) for s in spans
+        ]
+    assert (
+        annotator.annotate(batch.slice(2, 3)).column("spans").to_pylist()
+        == out.column("spans").to_pylist()[2:5]
+    )
 
 
 def test_nothing_crosses_documents() -> None:
@@ -216,7 +287,9 @@ def test_resolution_rule() -> None:
     assert resolve([Span(2, 8, "EMAIL", 1.0), long]) == [long]  # longest
     sure = Span(0, 4, "PHONE", 0.9)
     assert resolve([Span(2, 6, "EMAIL", 0.8), sure]) == [sure]  # then surest
-    assert resolve([Span(0, 4, "PHONE", 0.8), Span(0, 4, "EMAIL", 0.8)]) == [Span(0, 4, "EMAIL", 0.8)]  # then kind
+    assert resolve([Span(0, 4, "PHONE", 0.8), Span(0, 4, "EMAIL", 0.8)]) == [
+        Span(0, 4, "EMAIL", 0.8)
+    ]  # then kind
     touching = [Span(0, 4, "PHONE", 0.9), Span(4, 8, "EMAIL", 0.8)]
     assert resolve(reversed(touching)) == touching
     chain = [Span(0, 5, "EMAIL", 1), Span(4, 12, "EMAIL", 1), Span(11, 16, "EMAIL", 1)]

@@ -60,7 +60,11 @@ def test_f1_on_synthetic_sentences() -> None:
 
 
 LOOKALIKES = Path(__file__).parents[1] / "data" / "pii" / "lookalikes.txt"
-LINES = [line for line in LOOKALIKES.read_text(encoding="utf-8").splitlines() if line and not line.startswith("## ")]
+LINES = [
+    line
+    for line in LOOKALIKES.read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("## ")
+]
 
 
 def test_there_are_enough_lookalikes() -> None:

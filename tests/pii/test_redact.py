@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii import APPLIED_TYPE, PLACEHOLDERS, Policy, PolicyError, Span, detect, load_policy, redact, redact_batch
+from pii import (
+    APPLIED_TYPE,
+    PLACEHOLDERS,
+    Policy,
+    PolicyError,
+    Span,
+    detect,
+    load_policy,
+    redact,
+    redact_batch,
+)
 from pii.annotate import spans_array
 
 DEFAULT = load_policy("default")
@@ -33,10 +43,15 @@ def test_touching_and_overlapping_spans() -> None:
 
 def test_keep_confidence_and_drop() -> None:
     policy = Policy.from_mapping(
-        {"name": "p", "kinds": {"EMAIL": "keep", "PHONE": {"min_confidence": 0.99}, "IBAN": {"action": "keep"}}}
+        {
+            "name": "p",
+            "kinds": {"EMAIL": "keep", "PHONE": {"min_confidence": 0.99}, "IBAN": {"action": "keep"}},
+        }
     )
     text, applied = redact(TEXT, detect(TEXT), policy)
-    assert "bob@example.com" in text and "(212) 555-0123" in text and "GB82" in text and "<CREDIT_CARD>" in text
+    assert (
+        "bob@example.com" in text and "(212) 555-0123" in text and "GB82" in text and "<CREDIT_CARD>" in text
+    )
     assert [a.action for a in applied if a.kind in ("EMAIL", "IBAN")] == ["keep", "keep"]
     assert "PHONE" not in {a.kind for a in applied}
     dropping = Policy.from_mapping({"kinds": {"CREDIT_CARD": "drop_document"}})
@@ -80,12 +95,60 @@ def test_threshold_survives_float32() -> None:
 
 
 PIECES = [
-    "bob@example.com", "a@b.de", "+1 212 555 0123", "(212) 555-0123", "212-555-0123", "93.184.216.34", "1.2.3.4", "4111 1111 1111 1111",
-    "4111111111111111", "GB82WEST12345698765432", "GB82 WEST 1234 5698 7654 32", "2a00:1450:4001:81b::200e", "AKIAFAKEA4HZJCIH8OIJ",
-    'api_key = "5849cea82544f4de55e4bcf6fa0fb64f"', "password='hT7!kq29_z'", "http://u:s3cr3tpw@", "Phone: ", "tel ", "call me at ", "card ",
-    "host ", "version ", "v", "x", "0", "12", "555", " ", " ", " ", "-", ".", ",", ":", "@", "/", "(", ")", "+", "=", '"', "\n", "é", "<EMAIL>", "<PHONE>",
-    "ext 12", "x123", "token: ", "secret=", "0490 75 40 81", "from ", "-----BEGIN RSA PRIVATE KEY-----", "ghp_FAKEvCqDIOiuchaNlFHBx84ZVMNVZXm9PNuN",
-]  # fmt: skip
+    "bob@example.com",
+    "a@b.de",
+    "+1 212 555 0123",
+    "(212) 555-0123",
+    "212-555-0123",
+    "93.184.216.34",
+    "1.2.3.4",
+    "4111 1111 1111 1111",
+    "4111111111111111",
+    "GB82WEST12345698765432",
+    "GB82 WEST 1234 5698 7654 32",
+    "2a00:1450:4001:81b::200e",
+    "AKIAFAKEA4HZJCIH8OIJ",
+    'api_key = "5849cea82544f4de55e4bcf6fa0fb64f"',
+    "password='hT7!kq29_z'",
+    "http://u:s3cr3tpw@",
+    "Phone: ",
+    "tel ",
+    "call me at ",
+    "card ",
+    "host ",
+    "version ",
+    "v",
+    "x",
+    "0",
+    "12",
+    "555",
+    " ",
+    " ",
+    " ",
+    "-",
+    ".",
+    ",",
+    ":",
+    "@",
+    "/",
+    "(",
+    ")",
+    "+",
+    "=",
+    '"',
+    "\n",
+    "é",
+    "<EMAIL>",
+    "<PHONE>",
+    "ext 12",
+    "x123",
+    "token: ",
+    "secret=",
+    "0490 75 40 81",
+    "from ",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "ghp_FAKEvCqDIOiuchaNlFHBx84ZVMNVZXm9PNuN",
+]
 
 
 @settings(max_examples=400, deadline=None)
@@ -136,7 +199,9 @@ def test_policy_errors(tmp_path: Path, yaml: str, message: str) -> None:
 
 def test_policy_file_and_unknown_name(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
-    path.write_text("name: strict\nkinds:\n  KEY: {action: drop_document, min_confidence: 0.8}\n", encoding="utf-8")
+    path.write_text(
+        "name: strict\nkinds:\n  KEY: {action: drop_document, min_confidence: 0.8}\n", encoding="utf-8"
+    )
     policy = load_policy(str(path))
     assert policy.kinds["KEY"].action == "drop_document" and policy.kinds["EMAIL"].action == "placeholder"
     assert Policy.from_mapping(policy.to_mapping()) == policy

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.options import pipeline_options as beam_options
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines import engines
+from pipelines.annotate import AnnotateUnits
+from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.engines import (
     JobService,
     assert_portable_graph,
@@ -24,7 +27,12 @@ from pipelines.engines import (
     pipeline_options,
 )
 from pipelines.errors import UsageError
+from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
+from pipelines.ingest import document_shard
 from pipelines.recipe_models import DataflowEngine, Engine, FlinkEngine, LocalEngine, PortableEngine
+from pipelines.shards import write_shard
+from pipelines.split import HeldOut, SplitDocuments
+from pipelines.stages import CollectRecords, MapUnits
 
 DATAFLOW = DataflowEngine(
     kind="dataflow",
@@ -170,15 +178,46 @@ def test_dataflow_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch)
         pipeline_options(DATAFLOW)
 
 
-@pytest.mark.parametrize("engine", [FlinkEngine(kind="flink"), DATAFLOW], ids=["flink", "dataflow"])
-def test_a_graph_with_the_options_of_a_distributed_engine(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An output folder with one shard of documents."""
+    output = tmp_path_factory.mktemp("output")
+    rows = [{"doc_id": "d0", "source": "s", "kind": "web", "text": "some words", "meta": []}]
+    batch = pa.RecordBatch.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+    write_shard(document_shard(str(output), 0), DOCUMENT_SCHEMA, [batch])
+    return str(output)
+
+
+def build_stages(pipeline: beam.Pipeline, output: str) -> None:
+    """Every graph of the data stages, side by side."""
+    units = pipeline | "Units" >> beam.Create([b"0"], reshuffle=False).with_output_types(bytes)
+    worker = AnnotateUnits(output, ())
+    held_out = HeldOut(0.1, 0, {"s": "host"})
+    for name, records in (
+        ("Annotate", units | "MapUnits" >> MapUnits(worker)),
+        ("Split", units | "Split" >> SplitDocuments(output, held_out, deduplicated=True)),
+    ):
+        records | f"Collect{name}" >> CollectRecords(f"{output}/{name}.json")
+    for method in ("exact", "minhash"):
+        for exchange in ("memory", "files"):
+            find = FindDuplicates(output=output, shards=1, method=method, exchange=exchange)
+            found = pipeline | f"{method}-{exchange}" >> beam.ptransform.ptransform_fn(
+                lambda pbegin, find: build_find_duplicates(pbegin.pipeline, find)
+            )(find)
+            found | f"Collect-{method}-{exchange}" >> CollectRecords(f"{output}/{method}.json")
+
+
+@pytest.mark.parametrize(
+    "engine", [LocalEngine(), FlinkEngine(kind="flink"), DATAFLOW], ids=["local", "flink", "dataflow"]
+)
+def test_the_stages_graphs_run_on_every_engine(
+    engine: Engine, documents: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "_require_gcp", lambda: None)
     pipeline = beam.Pipeline(options=pipeline_options(engine))
-    count_words(pipeline)
+    build_stages(pipeline, documents)
     assert_portable_graph(pipeline)
-    assert len(pipeline.to_runner_api().components.transforms) > 5
+    assert len(pipeline.to_runner_api().components.transforms) > 100
 
 
 def graph(build: object) -> list[str]:

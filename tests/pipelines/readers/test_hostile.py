@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
-import pytest
 
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.readers import (
@@ -88,7 +87,6 @@ def test_the_maker_is_deterministic(tmp_path: Path, hostile: ModuleType) -> None
     assert digests[0] == digests[1]
 
 
-@pytest.mark.slow
 def test_two_thousand_files(tmp_path: Path, hostile: ModuleType) -> None:
     counts = check(hostile.make_mixed_directory(tmp_path, files=2000, hostile=200), hostile)
     assert sum(counts.values()) > 2000
