@@ -76,7 +76,8 @@ samples: $(STAMP)
 
 demo: $(STAMP) samples
 	@$(BIN)/gristmill run $(RECIPE) $(RUN_ARGS) || { status=$$?; \
-	    echo "The run stopped (exit code $$status). What is finished stays; 'make demo' goes on from there." >&2; \
+	    [ $$status = 2 ] || \
+	        echo "The run stopped (exit code $$status). Finished stages stay; 'make demo' goes on from there." >&2; \
 	    exit $$status; }
 	@output=$$($(BIN)/python -c 'import sys; from pipelines.recipe import load_recipe; \
 	    print(load_recipe(sys.argv[1], [a for a in sys.argv[2:] if "=" in a]).output)' $(RECIPE) $(RUN_ARGS)); \

@@ -12,8 +12,8 @@ w = 0.998 here, against 0.5 in tools that do not verify.  It gives P(s) >= 0.99 
     b x r  42x3   28x3   24x4   21x6   16x8   12x10  9x14
     P(s)   0.996  0.999  0.999  0.998  0.994  0.994  0.998
 
-At s = 0.8, 21 bands of 6 rows: P(0.3) = 0.015, P(0.5) = 0.28, P(0.6) = 0.64, P(0.7) = 0.93, P(0.75) = 0.98,
-P(0.8) = 0.9983, P(0.85) = 0.99997, P(0.9) = 1.0.  The customary 9 x 13 has P(0.8) = 0.40.
+At s = 0.8, 21 bands of 6 rows: P(0.3) = 0.015, P(0.5) = 0.28, P(0.6) = 0.63, P(0.7) = 0.93, P(0.75) = 0.98,
+P(0.8) = 0.9983, P(0.85) = 0.99995, P(0.9) = 1.0.  The customary 9 x 13 has P(0.8) = 0.40.
 """
 
 from __future__ import annotations

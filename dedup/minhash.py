@@ -128,7 +128,7 @@ def lists_or_null(values: npt.NDArray[np.uint32], present: npt.NDArray[np.bool_]
 class MinHash:
     """Annotator: signature, text_hash and shingles of every document; sees `text` only.
 
-    Memory: 12 times the longest document's bytes, 512 bytes a row.
+    Memory: about 10, at most 20 times the longest document's bytes, and 512 bytes a row.
     """
 
     words: int = WORDS

@@ -28,9 +28,11 @@ def piece_stream(pieces: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, o
     """
     head = np.full((len(pieces), order), END_OF_DOCUMENT, np.int64)
     if order:
-        head[:, -1] = np.where(offsets > 0, pieces[:, 0], END_OF_DOCUMENT)
-    inside = np.arange(pieces.shape[1] - 1) < lengths[:, None]
-    rows = np.concatenate([head, np.where(inside, pieces[:, 1:], -1)], 1).ravel()
+        inner = offsets > 0
+        head[inner, -1] = pieces[inner, 0]
+    body = pieces[:, 1:].astype(np.int64)
+    body[np.arange(body.shape[1]) >= lengths[:, None]] = -1
+    rows = np.concatenate([head, body], 1).ravel()
     return rows[rows >= 0]
 
 

@@ -51,8 +51,8 @@ class Evaluation:
     bytes_per_source: int = 65_536  # held-out bytes scored at the end, of each source
     bytes_per_document: int = 2_048  # of a longer document a part of this size is scored
     overlap: float = 0.25  # of a scoring window that is context only
-    curve_points: int = 6  # evaluations while training, the last one before the last step's
-    curve_bytes_per_source: int = 8_192
+    curve_points: int = 6  # evaluations for the learning curve, the last one after the last step
+    curve_bytes_per_source: int = 8_192  # the same documents at every point
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -303,9 +303,9 @@ def train_run(
     while trainer.step < trainer.steps:
         trainer.train_step()
         last = trainer.step == trainer.steps
-        if trainer.step in points and not last:
+        if trainer.step in points:
             trainer.log(curve)
-        elif trainer.step % every == 0 or last:
+        elif trainer.step % every == 0:
             trainer.log(None)
         if on_step is not None:
             on_step(trainer.step, trainer.steps)
@@ -317,7 +317,6 @@ def train_run(
     slices = slice_scores(held_out, nats)
     gate = gate_scores(data, held_out)
     macro_bits, gate_bits = macro(slices), macro(gate)
-    trainer.metrics[-1] |= {"held_out_bits_per_byte": macro_bits, "slices": slices}
     spend()
     result = {
         "run_id": config.run_id,

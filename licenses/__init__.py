@@ -2,8 +2,9 @@
 
 Pure functions over texts and Arrow columns; neither Beam nor torch.  What a reader of archives needs:
 
-    by_directory = directory_expressions(paths_to_texts)             # LICENSE*, COPYING*, PKG-INFO, pyproject.toml, ...
-    meta["license"] = license_for_path(path, by_directory)           # an SPDX expression or None
+    by_directory = directory_expressions(paths_to_texts)             # LICENSE*, COPYING*, PKG-INFO,
+    pyproject.toml, ... meta["license"] = license_for_path(path, by_directory)           # an SPDX expression
+    or None
 """
 
 from __future__ import annotations

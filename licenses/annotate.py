@@ -50,11 +50,12 @@ _Row = tuple[str | None, str, float, str | None, int | None, int | None]
 class LicenseAnnotator:
     """`license@1`: the licence of each document.
 
-    Code and notebooks: what the file says about itself (SPDX header, licence text, notice), else what the archive
-    or repository said, which the reader put into meta["license"]; neither: no_license.  A notice that only points
-    at the archive ("BSD licence, see LICENSE") is the archive's.  Other kinds: meta["license"] alone, which holds a
-    Creative Commons address, a rel=license target or an expression; else unknown.  A meta["license"] that means no
-    SPDX expression is unknown.  Columns needed: text; kind, path and meta may be absent (kind then counts as code).
+    Code and notebooks: what the file says about itself (SPDX header, licence text, notice), else what the
+    archive or repository said, which the reader put into meta["license"]; neither: no_license.  A notice that
+    only points at the archive ("BSD licence, see LICENSE") is the archive's.  Other kinds: meta["license"]
+    alone, which holds a Creative Commons address, a rel=license target or an expression; else unknown.  A
+    meta["license"] that means no SPDX expression is unknown.  Columns needed: text; kind, path and meta may
+    be absent (kind then counts as code).
     """
 
     name: str = "license@1"
@@ -142,11 +143,13 @@ def license_verdicts(
     """The rule `license`: keeps a document if its licence's class is allowed.
 
     columns  the columns of `license@1` (only license_class is read); kinds  the documents' kinds, same rows
-    returns  keep, rule ("license" where dropped), value and threshold (always null: the rule has no number), reason
+    returns  keep, rule ("license" where dropped), value and threshold (always null: the rule has no number),
+             reason
 
     Only documents of the kinds in `require_for` (code and notebooks) are judged, the others pass: a web page
-    states a licence too rarely for the absence to mean anything.  Allowed by default: permissive and public_domain.
-    StarCoder2 trained on permissive and no_license; to do so pass allowed_classes=("permissive", "public_domain",
+    states a licence too rarely for the absence to mean anything.  Allowed by default: permissive and
+    public_domain. StarCoder2 trained on permissive and no_license; to do so pass
+    allowed_classes=("permissive", "public_domain",
     "no_license").  Here no_license is not a default, since no licence is no permission.  A null class (the
     annotator failed on the row) is dropped as unknown.  An unknown class name raises ValueError.
     """

@@ -1,13 +1,15 @@
-"""What a licence allows, in eight classes, from a table SPDX id -> class (data/classes.csv, with the basis of each row).
+"""What a licence allows, in eight classes, from a table SPDX id -> class (data/classes.csv, with the basis of
+each row).
 
-How the table was made, so that nobody takes it for legal advice: the class is the category that ScanCode's public
-licence index (LicenseDB, CC-BY-4.0, as shipped in the package license-expression 30.4.4) gives the id, folded as
-Permissive -> permissive, Public Domain -> public_domain, Copyleft Limited -> copyleft_weak, Copyleft ->
-copyleft_strong, Commercial, Free Restricted, Proprietary Free and Source-available -> proprietary.  On top of that:
-Creative Commons NC, PolyForm Noncommercial, NCGL and Aladdin are non_commercial; ids newer than that index
-were put in by reading their texts.  The Stack v2's permissive list (Blue Oak Council's rated licences and ScanCode's Permissive and
-Public Domain) is nearly permissive + public_domain here; that list itself was not available, so the two are not
-claimed to be equal.  Neither OSI approval nor the FSF's opinion enters a class.
+How the table was made, so that nobody takes it for legal advice: the class is the category that ScanCode's
+public licence index (LicenseDB, CC-BY-4.0, as shipped in the package license-expression 30.4.4) gives the id,
+folded as Permissive -> permissive, Public Domain -> public_domain, Copyleft Limited -> copyleft_weak,
+Copyleft -> copyleft_strong, Commercial, Free Restricted, Proprietary Free and Source-available ->
+proprietary.  On top of that: Creative Commons NC, PolyForm Noncommercial, NCGL and Aladdin are
+non_commercial; ids newer than that index were put in by reading their texts.  The Stack v2's permissive list
+(Blue Oak Council's rated licences and ScanCode's Permissive and Public Domain) is nearly permissive +
+public_domain here; that list itself was not available, so the two are not claimed to be equal.  Neither OSI
+approval nor the FSF's opinion enters a class.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ def license_class(expression: str | None) -> str:
     """The class of an SPDX expression: OR takes the freest branch, AND the most restrictive part.
 
     WITH keeps the licence's class, but strong copyleft with an exception for linking or generated code is
-    copyleft_weak.  NONE is no_license; null, NOASSERTION, ids not in the table and what does not parse are unknown.
+    copyleft_weak.  NONE is no_license; null, NOASSERTION, ids not in the table and what does not parse are
+    unknown.
     """
     if expression is None:
         return "unknown"

@@ -1,4 +1,5 @@
-"""Licence of a text: SPDX header, full texts, notices; `detect_text` and what `license@1` and the archive reader use."""
+"""Licence of a text: SPDX header, full texts, notices; `detect_text` and what `license@1` and the archive
+reader use."""
 
 from __future__ import annotations
 
@@ -32,8 +33,9 @@ MARKS = (
     "same terms as perl",
     "copyright notice",
 )
-# In code, a licence deeper in the file is more often data (a table of licence texts, a generator) than a notice about
-# the file; whole texts of files that are named like licence files are read up to MAX_LICENSE_FILE.
+# In code, a licence deeper in the file is more often data (a table of licence texts, a generator) than a
+# notice about the file; whole texts of files that are named like licence files are read up to
+# MAX_LICENSE_FILE.
 HEAD_CHARS = 16_000
 TAIL_CHARS = 6_000
 MAX_LICENSE_FILE = 400_000
@@ -43,7 +45,8 @@ _HEADER_END = re.compile(r"\s*(?:\*+/|-->|--%?>|[#%]}|\"\"\"|'''|\*\)|-}|\\n|[\"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Match:
-    """One find: the SPDX expression, code points [start, end) that show it, 0..1, and spdx_header | file_text | file_notice."""
+    """One find: the SPDX expression, code points [start, end) that show it, 0..1, and spdx_header | file_text
+    | file_notice."""
 
     expression: str
     start: int
@@ -59,7 +62,8 @@ def has_mark(text: str) -> bool:
 
 
 def spdx_headers(text: str) -> list[Match]:
-    """`SPDX-License-Identifier:` lines whose expression parses; template lines and prose about the header do not."""
+    """`SPDX-License-Identifier:` lines whose expression parses; template lines and prose about the header do
+    not."""
     found = []
     for match in _HEADER.finditer(text):
         value = _HEADER_END.sub("", match.group(1)).strip()
@@ -74,10 +78,11 @@ def detect_text(text: str, *, headers: bool = True) -> list[Match]:
     """Licences that a text is, holds or names, in order of place.
 
     1. `SPDX-License-Identifier` headers (unless headers=False): if there is one, nothing else is looked for.
-    2. Licence texts of the SPDX list, by shingles of words; an exception's text joins the GNU licence beside it.
-    3. Notices outside those texts.  "version 2 of the License, or (at your option) any later version" gives -or-later,
-       no such words -only, no version at all "any version" (GPL-1.0-or-later).  A bare text of a GNU licence gives
-       -only, the least that it grants; a notice of the same version beside it decides.
+    2. Licence texts of the SPDX list, by shingles of words; an exception's text joins the GNU licence beside
+    it. 3. Notices outside those texts.  "version 2 of the License, or (at your option) any later version"
+    gives -or-later,
+       no such words -only, no version at all "any version" (GPL-1.0-or-later).  A bare text of a GNU licence
+       gives -only, the least that it grants; a notice of the same version beside it decides.
     The whole text is read, in linear time; callers bound it.
     """
     if headers:
@@ -118,7 +123,8 @@ def _texts_and_notices(text: str, base: int) -> list[Match]:
 
 
 def _whole_texts(found: list[TextMatch]) -> list[TextMatch]:
-    """Drops the GPL text that the LGPL 3.0 and AGPL carry along when both pieces were found one after another."""
+    """Drops the GPL text that the LGPL 3.0 and AGPL carry along when both pieces were found one after
+    another."""
     ids = {match.identifier for match in found}
     if "LGPL-3.0-only" in ids and "GPL-3.0-only" in ids:
         found = [match for match in found if match.identifier != "GPL-3.0-only"]
@@ -153,7 +159,8 @@ def _join_exceptions(places: list[_Place], exceptions: list[TextMatch]) -> list[
 
 
 def _join_gnu(places: list[_Place]) -> list[_Place]:
-    """A notice of the same GNU licence and version decides between -only and -or-later for the text beside it."""
+    """A notice of the same GNU licence and version decides between -only and -or-later for the text beside
+    it."""
     notices: dict[tuple[str, ...], str] = {}
     for place in places:
         gnu = _GNU.match(place[2].split(" WITH ")[0])
@@ -187,7 +194,8 @@ def _join_choices(places: list[_Place], tokens: list[str]) -> list[_Place]:
 
 
 def combine(matches: list[Match]) -> Match | None:
-    """One expression for all matches of a file: each stands for some part of it, so they are joined with AND."""
+    """One expression for all matches of a file: each stands for some part of it, so they are joined with
+    AND."""
     if not matches:
         return None
     distinct = list(dict.fromkeys(match.expression for match in matches))
@@ -204,7 +212,8 @@ def combine(matches: list[Match]) -> Match | None:
 
 
 def detect_code(text: str, *, whole: bool = False) -> Match | None:
-    """The licence that a code file states about itself: in its first HEAD_CHARS, else its last TAIL_CHARS characters.
+    """The licence that a code file states about itself: in its first HEAD_CHARS, else its last TAIL_CHARS
+    characters.
 
     whole=True reads up to MAX_LICENSE_FILE characters (licence files, package metadata).
     """

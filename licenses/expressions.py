@@ -213,7 +213,8 @@ def join(operator: str, expressions: Iterable[str]) -> str | None:
 
 
 def creative_commons(url: str) -> str | None:
-    """The SPDX id of a creativecommons.org licence address, or None.  A port that SPDX does not list is its unported."""
+    """The SPDX id of a creativecommons.org licence address, or None.  A port that SPDX does not list is its
+    unported."""
     match = _CC.search(url)
     if match is None:
         return None
@@ -229,7 +230,8 @@ def creative_commons(url: str) -> str | None:
 
 
 def classifier_expression(classifiers: list[str]) -> str | None:
-    """The expression of `License :: ...` classifiers: one id each, joined with OR as PyPI's own guidance reads them."""
+    """The expression of `License :: ...` classifiers: one id each, joined with OR as PyPI's own guidance
+    reads them."""
     found = []
     for line in classifiers:
         leaf = line.split("::")[-1].strip().lower()
@@ -240,7 +242,8 @@ def classifier_expression(classifiers: list[str]) -> str | None:
 
 @lru_cache(maxsize=65536)
 def normalise(value: str) -> str | None:
-    """The expression that a licence field, classifier, licence name or Creative Commons address means, else None.
+    """The expression that a licence field, classifier, licence name or Creative Commons address means, else
+    None.
 
     A family name without its version ("BSD", "GPL") is None: the text of the licence file decides.
     """

@@ -12,8 +12,8 @@ from email.parser import HeaderParser
 from licenses.detect import MAX_LICENSE_FILE, combine, detect_text
 from licenses.expressions import classifier_expression, join, normalise, parse_expression
 
-# Names of files that may hold a licence: the expression of bigcode-dataset (see tests/data/licenses/license_names.json
-# for what it accepts), written anew from its description.
+# Names of files that may hold a licence: the expression of bigcode-dataset (see
+# tests/data/licenses/license_names.json for what it accepts), written anew from its description.
 _NAME_WORDS = (
     r"li[cs]en[cs]e(?:s?)",
     r"legal",
@@ -37,9 +37,11 @@ _NAME_WORDS = (
     r"guidelines",
 )
 LICENSE_FILE = re.compile(r"^(|.*[-_. ])(" + "|".join(_NAME_WORDS) + r")(|[-_. ].*)$", re.IGNORECASE)
-# Of those names, the ones that state the licence of what lies around them; a file `mit.c` or a readme does not.
+# Of those names, the ones that state the licence of what lies around them; a file `mit.c` or a readme does
+# not.
 _STATES = re.compile(
-    r"^(?:(?:mit|bsd|apache|gpl|lgpl|agpl|mpl|cc0|isc)[-_.])?(?:un)?li[cs]en[cs]es?(?:[-_. ][\w.+-]*)?$|^copying(?:[-_. ]?[\w.+-]*)?$|"
+    r"^(?:(?:mit|bsd|apache|gpl|lgpl|agpl|mpl|cc0|isc)[-_.])?(?:un)?li[cs]en[cs]es?(?:[-_. "
+    r"][\w.+-]*)?$|^copying(?:[-_. ]?[\w.+-]*)?$|"
     r"^copyright(?:\.(?:txt|md|rst))?$|^(?:[al]?gpl|mpl|bsd|mit|apache)[-_v\d.]*(?:\.txt|\.md)?$",
     re.IGNORECASE,
 )
@@ -51,12 +53,14 @@ _METADATA = ("PKG-INFO", "METADATA", "pyproject.toml", "package.json", "Cargo.to
 
 
 def is_license_file(path: str) -> bool:
-    """Whether the name of the file is one of a file that may hold a licence (the broad expression of The Stack v2)."""
+    """Whether the name of the file is one of a file that may hold a licence (the broad expression of The
+    Stack v2)."""
     return LICENSE_FILE.match(posixpath.basename(path)) is not None
 
 
 def states_license(path: str) -> bool:
-    """Whether a file of this name states the licence of its directory: LICENSE*, COPYING*, not code, readme or notice."""
+    """Whether a file of this name states the licence of its directory: LICENSE*, COPYING*, not code, readme
+    or notice."""
     name = posixpath.basename(path)
     return _STATES.match(name) is not None and _CODE_SUFFIX.search(name) is None
 
@@ -71,7 +75,8 @@ def metadata_expression(name: str, text: str) -> str | None:
 
     PKG-INFO, METADATA: License-Expression, else the License field if it is a name, else the classifiers.
     pyproject.toml: project.license (a string, or its text), classifiers; tool.poetry.license.
-    package.json: license, licenses.  Cargo.toml: package.license (`/` means OR).  A broken file states nothing.
+    package.json: license, licenses.  Cargo.toml: package.license (`/` means OR).  A broken file states
+    nothing.
     """
     try:
         if name in ("PKG-INFO", "METADATA"):
@@ -154,15 +159,17 @@ def directory_expressions(
 ) -> dict[str, str]:
     """SPDX expression by directory ("" is the root) of an archive, for `license_for_path`.
 
-    paths_to_texts  path in the archive, '/' between parts -> text; only files that state a licence are looked at
-    metadata        path -> text of PKG-INFO, METADATA, pyproject.toml, package.json, Cargo.toml; those that stand
+    paths_to_texts  path in the archive, '/' between parts -> text; only files that state a licence are looked
+                    at
+    metadata        path -> text of PKG-INFO, METADATA, pyproject.toml, package.json, Cargo.toml; those that
+                    stand
                     among paths_to_texts are found there too
 
-    In one directory: an expression in metadata wins (its author chose AND, OR and -or-later), else its licence files
-    together: each in its own words, several files of different licences as a choice if their names say so
-    (LICENSE-MIT beside LICENSE-APACHE), else with AND; COPYING.LESSER beside COPYING is the LGPL alone.
-    The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent; where several stand side by side, as among
-    vendored packages, each for the package or module of its name.
+    In one directory: an expression in metadata wins (its author chose AND, OR and -or-later), else its
+    licence files together: each in its own words, several files of different licences as a choice if their
+    names say so (LICENSE-MIT beside LICENSE-APACHE), else with AND; COPYING.LESSER beside COPYING is the LGPL
+    alone. The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent; where several stand side by
+    side, as among vendored packages, each for the package or module of its name.
     """
     shared = _shared_parents([*paths_to_texts, *(metadata or {})])
     metadata = {**{p: t for p, t in paths_to_texts.items() if is_metadata(p)}, **(metadata or {})}
@@ -187,7 +194,8 @@ def directory_expressions(
 
 
 def detect_files(paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> str | None:
-    """The expression of the archive as a whole: that of its root, or of its single top folder; None if unstated."""
+    """The expression of the archive as a whole: that of its root, or of its single top folder; None if
+    unstated."""
     by_directory = directory_expressions(paths_to_texts, metadata)
     if "" in by_directory:
         return by_directory[""]

@@ -1,4 +1,5 @@
-"""Identifiers of raw bytes: SWHID of a content (ISO/IEC 18670) and SHA-256; always before decoding or redaction."""
+"""Identifiers of raw bytes: SWHID of a content (ISO/IEC 18670) and SHA-256; always before decoding or
+redaction."""
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@
 TEXTS_TAR    texts named by SPDX id (the license-list-XML project's test texts); gives the exceptions
 LIST_FOLDER  the unpacked npm package spdx-license-list 6.12.0, whose licenses/*.json hold name and text
 
-File format, inside xz: one line of JSON {"words": "w0 w1 ...", "texts": [[ids, name, kind, words], ...]}, a newline, then the
-word numbers of all texts as uint16 little-endian.  `ids` are all SPDX ids with exactly these words, the one to report
-first: not deprecated before deprecated, plain and -only before -or-later.  kind is license, exception or part (a
-piece that also stands alone, such as the LGPL 3.0 without the GPL 3.0 that its SPDX text goes on with).
+File format, inside xz: one line of JSON {"words": "w0 w1 ...", "texts": [[ids, name, kind, words], ...]}, a
+newline, then the word numbers of all texts as uint16 little-endian.  `ids` are all SPDX ids with exactly
+these words, the one to report first: not deprecated before deprecated, plain and -only before -or-later.
+kind is license, exception or part (a piece that also stands alone, such as the LGPL 3.0 without the GPL 3.0
+that its SPDX text goes on with).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Licence notices: the sentences that say under which licence a file is, without the licence's text.
 
-They are matched on the words of `licenses.tokens` joined by single spaces, so comment marks and line breaks do not
-matter.  Every pattern is a bounded number of words, so the search is linear.
+They are matched on the words of `licenses.tokens` joined by single spaces, so comment marks and line breaks
+do not matter.  Every pattern is a bounded number of words, so the search is linear.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Notice(NamedTuple):
 
 # A name counts as a notice only after one of these, at most LEAD_WORDS words before it.
 _LEAD = re.compile(
-    r"\b(?:under|governed by|subject to|covered by|licensed?|licenses this|released|distributed|redistribut\w+|available|"
+    r"\b(?:under|governed by|subject to|covered by|licensed?|licenses this|released|distributed|"
+    r"redistribut\w+|available|"
     r"terms of|conditions of|published|provided|dual|dedicated|placed)\b"
 )
 LEAD_WORDS = 14
@@ -40,30 +41,36 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"\b(?:{pattern})(?![\w.])"), expression)
     for pattern, expression in (
         (
-            r"apache (?:software )?licenses? (?:version )?v?(?:2|2\.0)|apache 2(?:\.0)? license|apache license apache 2\.0|"
-            r"apache license 2\.0|apache (?:v|version )2(?:\.0)?|apache 2\.0|www apache org licenses license 2\.0",
+            r"apache (?:software )?licenses? (?:version )?v?(?:2|2\.0)|apache 2(?:\.0)? license|apache "
+            r"license apache 2\.0|"
+            r"apache license 2\.0|apache (?:v|version )2(?:\.0)?|apache 2\.0|www apache org licenses "
+            r"license 2\.0",
             "Apache-2.0",
         ),
         (r"apache (?:software )?license (?:version )?1\.1", "Apache-1.1"),
         (
-            r"mit x11 licenses?|mit expat licenses?|expat licenses?|(?:the )?mit licenses?(?: mit)?|license(?:d|s)?(?: under)?(?: the)? mit|"
+            r"mit x11 licenses?|mit expat licenses?|expat licenses?|(?:the )?mit licenses?(?: mit)?|"
+            r"license(?:d|s)?(?: under)?(?: the)? mit|"
             r"opensource org licenses mit(?: license)?(?: php| html)?|mit style license found|mit",
             "MIT",
         ),
         (
-            r"(?:3|three) clause bsd(?: licenses?)?|bsd 3 clause(?: licenses?)?|(?:new|modified|revised) bsd(?: licenses?)?|bsd3|"
+            r"(?:3|three) clause bsd(?: licenses?)?|bsd 3 clause(?: licenses?)?|(?:new|modified|"
+            r"revised) bsd(?: licenses?)?|bsd3|"
             r"opensource org licenses bsd 3 clause",
             "BSD-3-Clause",
         ),
         (
-            r"(?:2|two) clause bsd(?: licenses?)?|bsd 2 clause(?: licenses?)?|simplified bsd(?: licenses?)?|bsd2|"
+            r"(?:2|two) clause bsd(?: licenses?)?|bsd 2 clause(?: licenses?)?|simplified bsd(?: "
+            r"licenses?)?|bsd2|"
             r"opensource org licenses bsd 2 clause",
             "BSD-2-Clause",
         ),
         (r"isc licenses?|license isc", "ISC"),
         (r"zero clause bsd(?: license)?|0bsd", "0BSD"),
         (
-            r"mozilla public license (?:mpl )?(?:version |v )?v?2(?:\.0)?|mpl (?:v|version )?2(?:\.0)?|mplv?2(?:\.0)?|"
+            r"mozilla public license (?:mpl )?(?:version |v )?v?2(?:\.0)?|mpl (?:v|version )?2(?:\.0)?|"
+            r"mplv?2(?:\.0)?|"
             r"mozilla org mpl 2\.0",
             "MPL-2.0",
         ),
@@ -99,7 +106,8 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"do what the fuck you want to public license|wtfpl", "WTFPL"),
         (r"unlicense|unlicense org", "Unlicense"),
         (
-            r"cc0(?: 1\.0)?(?: universal)?|creative commons zero(?: v?1\.0)?(?: universal)?|publicdomain zero 1\.0",
+            r"cc0(?: 1\.0)?(?: universal)?|creative commons zero(?: v?1\.0)?(?: universal)?|"
+            r"publicdomain zero 1\.0",
             "CC0-1.0",
         ),
         (r"q public license", "QPL-1.0"),
@@ -117,8 +125,8 @@ _NAMED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
-# One of these is in every text that the patterns of an expression match: the search for a word is a hundred times
-# faster than a pattern, and most texts name one licence.
+# One of these is in every text that the patterns of an expression match: the search for a word is a hundred
+# times faster than a pattern, and most texts name one licence.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "Apache-2.0": ("apache",),
     "Apache-1.1": ("apache",),
@@ -175,13 +183,16 @@ _GPL = re.compile(
     r"|\b(?P<short>[al]?gpl)(?: ?v| version )? ?(?P<number>[123](?:\.[01])?)?(?P<plus>\+)?(?![\w.])"
 )
 _VERSION_AFTER = re.compile(
-    r"^(?: \S+){0,24}? (?:version|v) ?(?P<number>[123](?:\.[01])?)(?P<plus>\+)?(?![\w.])|^(?: a?l?gpl)? v?(?P<bare>[123](?:\.[01])?)(?P<bareplus>\+)?(?![\w.])"
+    r"^(?: \S+){0,24}? (?:version|v) ?(?P<number>[123](?:\.[01])?)(?P<plus>\+)?(?![\w.])|^(?: "
+    r"a?l?gpl)? v?(?P<bare>[123](?:\.[01])?)(?P<bareplus>\+)?(?![\w.])"
 )
 _VERSION_BEFORE = re.compile(
-    r"\bversion (?P<number>[123](?:\.[01])?) (?P<later>or (?:at your option )?(?:any )?later (?:version )?)?of (?:the )?$"
+    r"\bversion (?P<number>[123](?:\.[01])?) (?P<later>or (?:at your option )?(?:any )?later "
+    r"(?:version )?)?of (?:the )?$"
 )
 _LATER = re.compile(
-    r"^(?: \S+){0,8}? (?:or (?:at your (?:option|choice) )?(?:any |a )?(?:later|newer|greater|higher|above)|and later|any later version|"
+    r"^(?: \S+){0,8}? (?:or (?:at your (?:option|choice) )?(?:any |a )?(?:later|newer|greater|higher|"
+    r"above)|and later|any later version|"
     r"or \S+ \S+ \S+ any later)\b(?: versions?)?"
 )
 _RECEIVED = re.compile(r"\b(?:received|copy of|see|along with)(?: \S+){0,4} $")
@@ -193,17 +204,22 @@ _CC = re.compile(
     r"(?: international| unported| license)? (?:license )?(?:version |v )?(?P<number>[1-4]\.\d)"
 )
 _PUBLIC_DOMAIN = re.compile(
-    r"\b(?:released|placed|put|dedicated?d?|donated|contributed|is|are|hereby)(?: \S+){0,5}? (?:in|into|to|as) (?:the )?public domain\b"
-    r"|\bpublic domain no (?:rights|copyright|warranty)\b|^(?:\S+ ){0,12}?public domain$|\bthis (?:code|file|program|software|work) is public domain\b"
+    r"\b(?:released|placed|put|dedicated?d?|donated|contributed|is|are|hereby)(?: \S+){0,5}? (?:in|"
+    r"into|to|as) (?:the )?public domain\b"
+    r"|\bpublic domain no (?:rights|copyright|warranty)\b|^(?:\S+ ){0,12}?public domain$|\bthis "
+    r"(?:code|file|program|software|work) is public domain\b"
 )
 _PROPRIETARY = re.compile(
-    r"\bproprietary and confidential\b|\bconfidential and proprietary\b|\bunauthori[sz]ed copying of this (?:file|software)\b"
-    r"|\bthis (?:software|file|source code) is (?:the )?(?:confidential|proprietary)\b|\bunpublished proprietary source code\b"
+    r"\bproprietary and confidential\b|\bconfidential and proprietary\b|\bunauthori[sz]ed copying of "
+    r"this (?:file|software)\b"
+    r"|\bthis (?:software|file|source code) is (?:the )?(?:confidential|proprietary)\b|\bunpublished "
+    r"proprietary source code\b"
 )
 
 
 def find_notices(words: Words, skip: np.ndarray | None = None) -> list[Notice]:
-    """Notices in order of place.  `skip` [words] bool marks words that belong to a licence text already found."""
+    """Notices in order of place.  `skip` [words] bool marks words that belong to a licence text already
+    found."""
     if not words.words:
         return []
     joined = " ".join(words.words)
@@ -307,7 +323,8 @@ def _gpl(joined: str, match: re.Match[str], led: bool) -> tuple[int, int, str, f
         later = True
         end += tail.end()
     if number is None:
-        # "If the Program does not specify a version number ... any version ever published": GPL 1 section 7 and on.
+        # "If the Program does not specify a version number ... any version ever published": GPL 1 section 7
+        # and on.
         base = {"": "GPL-1.0", "L": "LGPL-2.0", "A": "AGPL-3.0"}[kind]
         return start, end, f"{base}-or-later", 0.5
     version = number if "." in number else f"{number}.0"
@@ -318,7 +335,8 @@ def _gpl(joined: str, match: re.Match[str], led: bool) -> tuple[int, int, str, f
 
 _OR_BETWEEN = re.compile(r"\b(?:or|alternatively|either|at your option|your choice)\b")
 _DUAL = re.compile(
-    r"\b(?:dual|dually|tri|triple|multi) ?licensed?\b|\beither\b|\bat your (?:option|choice)\b|\bdual license\b"
+    r"\b(?:dual|dually|tri|triple|multi) ?licensed?\b|\beither\b|"
+    r"\bat your (?:option|choice)\b|\bdual license\b"
 )
 
 

@@ -44,7 +44,8 @@ class OptOut:
 
     What matches what, and letter case:
       repo            `repo` column, whole; case-insensitive, as code hosts treat names
-      owner           the text before the first '/' of `repo`, case-insensitive; a `repo` without '/' has no owner
+      owner           the text before the first '/' of `repo`, case-insensitive; a `repo` without '/' has no
+                      owner
       url             `url` column, whole; scheme, `www.`, fragment and a trailing '/' are ignored, scheme and
                       host case-insensitive, path and query exact
       domain          host of `url`: the domain itself and every subdomain (example.org: a.example.org, not
@@ -53,15 +54,16 @@ class OptOut:
       swhid           `swhid` core, exact; qualifiers after ';' in the entry are ignored
       content_sha256  `content_sha256`, case-insensitive
 
-    YAML: a mapping with the one key `entries`: a list, each with one of the fields above, `date` (YYYY-MM-DD) and
-    `reason`.
+    YAML: a mapping with the one key `entries`: a list, each with one of the fields above, `date` (YYYY-MM-DD)
+    and `reason`.
     """
 
     entries: tuple[Entry, ...]
 
     @classmethod
     def load(cls, path: str | Path) -> OptOut:
-        """Reads a YAML list; raises OptOutError with file, line, what was found and the nearest known name."""
+        """Reads a YAML list; raises OptOutError with file, line, what was found and the nearest known
+        name."""
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
@@ -98,8 +100,9 @@ class OptOut:
     def match(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
         """(mask, rules): bool without nulls, true where a document is opted out; the entry's rule, else null.
 
-        Reads doc_id, swhid, content_sha256, url and repo; a column that is absent or null matches nothing.  If
-        several entries match, the most precise is reported: id, swhid, content_sha256, url, longest domain, repo, owner.
+        Reads doc_id, swhid, content_sha256, url and repo; a column that is absent or null matches nothing.
+        If several entries match, the most precise is reported: id, swhid, content_sha256, url, longest
+        domain, repo, owner.
         """
         rows = batch.num_rows
         rules = pa.nulls(rows, type=pa.string())
@@ -166,7 +169,8 @@ def _plain_urls(urls: pa.Array) -> pa.Array:
 
 
 def _domains(hosts: pa.Array, table: dict[str, str]) -> pa.Array:
-    """Rule of the longest listed domain that each host is or lies below; works on the distinct hosts of a batch."""
+    """Rule of the longest listed domain that each host is or lies below; works on the distinct hosts of a
+    batch."""
     encoded = hosts.dictionary_encode()
     found: list[str | None] = []
     for host in encoded.dictionary.to_pylist():

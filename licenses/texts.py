@@ -15,8 +15,9 @@ from licenses.tokens import Words
 SHINGLE = (
     4  # words; 3 gives twice the chance hits between unrelated texts, 6 breaks too often at changed names
 )
-# Measured on the SPDX texts themselves, on them re-wrapped in comments with other holders' names, and on the licence files
-# of Python wheels: below these values what matches is another licence of the same family or a fragment.
+# Measured on the SPDX texts themselves, on them re-wrapped in comments with other holders' names, and on the
+# licence files of Python wheels: below these values what matches is another licence of the same family or a
+# fragment.
 MIN_CONTAINMENT = 0.70  # share of the licence's shingles that the region must hold
 MIN_SCORE = 0.70  # Dice overlap of region and licence
 MAX_GAP = 40  # unknown words inside a region
@@ -30,7 +31,8 @@ _PRIMES = np.array(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextMatch:
-    """One licence text inside a text: words [first, last), its SPDX id, the ids with the same words, kind, score."""
+    """One licence text inside a text: words [first, last), its SPDX id, the ids with the same words, kind,
+    score."""
 
     identifier: str
     equivalents: tuple[str, ...]
@@ -57,7 +59,8 @@ class Index:
     pointers: np.ndarray
 
     def find(self, words: Words) -> list[TextMatch]:
-        """Licence texts in the words, best first, without overlaps.  At most MAX_TEXTS rounds, each linear."""
+        """Licence texts in the words, best first, without overlaps.  At most MAX_TEXTS rounds, each
+        linear."""
         numbers = np.array([self.vocabulary.get(word, 0xFFFF) for word in words.words], dtype=np.uint64)
         if len(numbers) < SHINGLE:
             return []
@@ -124,8 +127,8 @@ class Index:
                     low, high = min(low, next_group), max(high, next_group)
                     grown = True
         first, last = int(groups[low][0]), int(groups[high][-1])
-        # Trim to the run of largest sum of +1 for a shingle of the text and -1/2 for another: a neighbouring text of the
-        # same family shares scattered phrases, which are not the licence's edges.
+        # Trim to the run of largest sum of +1 for a shingle of the text and -1/2 for another: a neighbouring
+        # text of the same family shares scattered phrases, which are not the licence's edges.
         inner = np.full(last - first + 1, -0.5)
         inner[np.concatenate(groups[low : high + 1]) - first] = 1.0
         total = np.cumsum(inner)

@@ -1,7 +1,7 @@
 """Words of a text with their places, as licence matching sees them.
 
-Two texts that differ only in comment marks, line breaks, punctuation, letter case, list markers (`1.`, `a)`, `*`),
-copyright lines and the spelling licence/license have the same words.
+Two texts that differ only in comment marks, line breaks, punctuation, letter case, list markers (`1.`, `a)`,
+`*`), copyright lines and the spelling licence/license have the same words.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A copyright line says who, not what; it goes only where a sign, a year or a template's bracket follows the word, since
-# wrapped text may begin a line with COPYRIGHT too.
+# A copyright line says who, not what; it goes only where a sign, a year or a template's bracket follows the
+# word, since wrapped text may begin a line with COPYRIGHT too.
 _COPYRIGHT = re.compile(
     r"^[^\w\n]{0,12}(?:(?:portions|parts?|all)[ ]{1,3})?(?:copyright|\(c\)|©)[ ]{0,4}"
     r"(?:by|\(c\)|©|&copy;|[<\[{(]|\d{4}|notice:)[^\n]*$|^[^\w\n]{0,12}all rights reserved\.?[ ]*$",

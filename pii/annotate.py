@@ -1,4 +1,5 @@
-"""The annotator `pii@1`: one scan for candidates, exact checks on them, overlaps settled, offsets in code points."""
+"""The annotator `pii@1`: one scan for candidates, exact checks on them, overlaps settled, offsets in code
+points."""
 
 from __future__ import annotations
 
@@ -159,7 +160,8 @@ def spans_array(found: Sequence[Sequence[Span]]) -> pa.Array:
 
 @dataclasses.dataclass(frozen=True)
 class PiiAnnotator:
-    """`pii@1`: column `spans`, the personal data of each text.  Needs only the column `text`.  Linear time."""
+    """`pii@1`: column `spans`, the personal data of each text.  Needs only the column `text`.  Linear
+    time."""
 
     name: str = "pii@1"
 

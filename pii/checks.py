@@ -1,7 +1,7 @@
 """Exact checks of the candidates that the scan finds: addresses, cards, account numbers.
 
-All take bytes of one document and byte positions, look at a bounded number of bytes, and return None or a `Span`
-in bytes.  `lo` and `hi` bound the document inside the buffer.
+All take bytes of one document and byte positions, look at a bounded number of bytes, and return None or a
+`Span` in bytes.  `lo` and `hi` bound the document inside the buffer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pii.scan import WALL
 
 _WALL = bytes([WALL])
 
-# --- e-mail ------------------------------------------------------------------------------------------------------
+# --- e-mail
+# ------------------------------------------------------------------------------------------------------
 
 _ESCAPE = re.compile(rb"\A(?:u00[0-9a-fA-F]{2}|x[0-9a-fA-F]{2}|[abfnrtv0])")
 _LABEL = re.compile(rb"(?!-)[^.\x00-\x2c/:-@\[-`{-\x7f]{1,63}(?<!-)")
@@ -26,7 +27,8 @@ _LABEL = re.compile(rb"(?!-)[^.\x00-\x2c/:-@\[-`{-\x7f]{1,63}(?<!-)")
 
 @cache
 def top_level_domains() -> frozenset[bytes]:
-    """Labels of the DNS root zone, lower case; without them every `a@b.method` of a program would be an address."""
+    """Labels of the DNS root zone, lower case; without them every `a@b.method` of a program would be an
+    address."""
     text = resources.files("pii").joinpath("data/tlds.txt").read_text(encoding="ascii")
     return frozenset(line.encode() for line in text.splitlines() if line and not line.startswith("#"))
 
@@ -50,7 +52,7 @@ def email(buf: bytes, start: int, end: int, at: int, lo: int, hi: int) -> Span |
     if start == at or buf[at - 1] == 0x2E:
         return None
     before = buf[start - 1] if start > lo else 32
-    if before == WALL or before in b"@":
+    if before in b"@" or buf[max(lo, start - 4) : start].rstrip(b".-+%_")[-1:] == _WALL:
         return None
     domain = buf[at + 1 : end]
     while domain and domain[-1] in b".-":
@@ -65,7 +67,7 @@ def email(buf: bytes, start: int, end: int, at: int, lo: int, hi: int) -> Span |
         return None
     end = at + 1 + sum(map(len, labels)) + len(labels) - 1
     after = buf[end] if end < hi else 32
-    if after in b"_@(" or after == WALL:
+    if after in b"_@(" or buf[end : min(hi, end + 4)].lstrip(b".-")[:1] == _WALL:
         return None
     if after == 0x3A and local == b"git":
         return None
@@ -75,7 +77,8 @@ def email(buf: bytes, start: int, end: int, at: int, lo: int, hi: int) -> Span |
 
 
 def url_password(buf: bytes, start: int, lo: int) -> int | None:
-    """Where the scheme's `//` stands if [start:'@'] is the password of `scheme://user:password@host`, else None."""
+    """Where the scheme's `//` stands if [start:'@'] is the password of `scheme://user:password@host`, else
+    None."""
     head = buf[max(lo, start - 80) : start]
     slashes = head.rfind(b"://")
     if slashes < 0:
@@ -86,7 +89,8 @@ def url_password(buf: bytes, start: int, lo: int) -> int | None:
     return start - len(head) + slashes
 
 
-# --- IP addresses ------------------------------------------------------------------------------------------------
+# --- IP addresses
+# ------------------------------------------------------------------------------------------------
 
 # Public resolvers that name nobody; the list of bigcode-dataset pii/ (see also Quad9, OpenDNS, AdGuard).
 RESOLVERS = frozenset(
@@ -94,8 +98,8 @@ RESOLVERS = frozenset(
     208.67.220.220 8.26.56.26 8.20.247.20 94.140.14.14 94.140.15.15 2001:4860:4860::8888 2001:4860:4860::8844
     2606:4700:4700::1111 2606:4700:4700::1001 2620:fe::fe 2620:fe::9""".split()
 )
-# IANA special-purpose registries (RFC 6890 and updates); kept here and not read from `ipaddress.is_global`, whose
-# answer differs between Python versions.
+# IANA special-purpose registries (RFC 6890 and updates); kept here and not read from `ipaddress.is_global`,
+# whose answer differs between Python versions.
 _SPECIAL_V4 = [
     ipaddress.IPv4Network(block)
     for block in """0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
@@ -104,8 +108,8 @@ _SPECIAL_V4 = [
 ]
 _SPECIAL_V6 = [
     ipaddress.IPv6Network(block)
-    for block in "::/96 100::/64 2001:2::/48 2001:10::/28 2001:20::/28 2001:db8::/32 3fff::/20 fc00::/7 fe80::/10 "
-    "fec0::/10 ff00::/8".split()
+    for block in """::/96 100::/64 2001:2::/48 2001:10::/28 2001:20::/28 2001:db8::/32 3fff::/20 fc00::/7
+    fe80::/10 fec0::/10 ff00::/8""".split()
 ]
 _V4_RANGES = [(int(n.network_address), int(n.broadcast_address)) for n in _SPECIAL_V4]
 _V6_RANGES = [(int(n.network_address), int(n.broadcast_address)) for n in _SPECIAL_V6]
@@ -160,7 +164,8 @@ def left_context(buf: bytes, start: int, lo: int, size: int = MAX_CONTEXT) -> by
 
 
 def ipv4(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
-    """A public IPv4 address in dotted form; not a version, an object id, a section number or part of a file name.
+    """A public IPv4 address in dotted form; not a version, an object id, a section number or part of a file
+    name.
 
     Four groups below 30 look like a version and need a word such as host, ip, dns or server to the left.
     """
@@ -195,7 +200,8 @@ def _listed(match: re.Match[bytes] | None) -> bool:
 
 
 def ipv6(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
-    """A public IPv6 address: all eight groups, or a `::` form inside 2000::/3, or an IPv4-mapped public address.
+    """A public IPv6 address: all eight groups, or a `::` form inside 2000::/3, or an IPv4-mapped public
+    address.
 
     C++ and Rust paths, MAC addresses, EUI-64, fingerprints and clock times have colons too and are none.
     """
@@ -227,7 +233,8 @@ def ipv6(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
     return Span(start, end, "IP_ADDRESS", 0.9)
 
 
-# --- cards -------------------------------------------------------------------------------------------------------
+# --- cards
+# -------------------------------------------------------------------------------------------------------
 
 # Issuer prefixes and lengths: ISO/IEC 7812 ranges as the card schemes publish them.
 # (first digits low, high, lengths)
@@ -287,10 +294,11 @@ def issued(digits: str) -> bool:
 
 
 def card(run: str, start: int, context: bytes) -> Span | None:
-    """A card number that is the whole run `run` (digits, or the groups printed on cards), valid by Luhn and issuer.
+    """A card number that is the whole run `run` (digits, or the groups printed on cards), valid by Luhn and
+    issuer.
 
-    12 digits (Maestro), and arguments or list elements of a program, need a word such as card or cc to the left: one
-    integer in ten passes Luhn.
+    12 digits (Maestro), and arguments or list elements of a program, need a word such as card or cc to the
+    left: one integer in ten passes Luhn.
     """
     digits = run if run.isdigit() else "".join(c for c in run if c.isdigit())
     if not 12 <= len(digits) <= 19 or len(set(digits)) < 2 or not (issued(digits) and luhn(digits)):
@@ -307,17 +315,23 @@ def card(run: str, start: int, context: bytes) -> Span | None:
     return Span(start, start + len(run), "CREDIT_CARD", 0.6)
 
 
-# --- IBAN --------------------------------------------------------------------------------------------------------
+# --- IBAN
+# --------------------------------------------------------------------------------------------------------
 
-# Structures of the IBAN registry (ISO 13616): a letters, n digits, c letters or digits, after country and check.
+# Structures of the IBAN registry (ISO 13616): a letters, n digits, c letters or digits, after country and
+# check.
 IBAN_STRUCTURES: dict[str, str] = dict(
     entry.split(":")
-    for entry in """AD:8n12c AE:19n AL:8n16c AT:16n AZ:4a20c BA:16n BE:12n BG:4a6n8c BH:4a14c BI:23n BR:23n1a1c BY:4c4n16c
+    for entry in """AD:8n12c AE:19n AL:8n16c AT:16n AZ:4a20c BA:16n BE:12n BG:4a6n8c BH:4a14c BI:23n
+    BR:23n1a1c BY:4c4n16c
     CH:5n12c CR:18n CY:8n16c CZ:20n DE:18n DJ:23n DK:14n DO:4c20n EE:16n EG:25n ES:20n FI:14n FK:2a12n FO:14n
-    FR:10n11c2n GB:4a14n GE:2a16n GI:4a15c GL:14n GR:7n16c GT:4c20c HR:17n HU:24n IE:4a14n IL:19n IQ:4a15n IS:22n
+    FR:10n11c2n GB:4a14n GE:2a16n GI:4a15c GL:14n GR:7n16c GT:4c20c HR:17n HU:24n IE:4a14n IL:19n IQ:4a15n
+    IS:22n
     IT:1a10n12c JO:4a4n18c KW:4a22c KZ:3n13c LB:4n20c LC:4a24c LI:5n12c LT:16n LU:3n13c LV:4a13c LY:21n
-    MC:10n11c2n MD:2c18c ME:18n MK:3n10c2n MN:16n MR:23n MT:4a5n18c MU:4a19n3a NI:4a20n NL:4a10n NO:11n OM:3n16c
-    PK:4a16c PL:24n PS:4a21c PT:21n QA:4a21c RO:4a16c RS:18n RU:14n15c SA:2n18c SC:4a20n3a SD:14n SE:20n SI:15n
+    MC:10n11c2n MD:2c18c ME:18n MK:3n10c2n MN:16n MR:23n MT:4a5n18c MU:4a19n3a NI:4a20n NL:4a10n NO:11n
+    OM:3n16c
+    PK:4a16c PL:24n PS:4a21c PT:21n QA:4a21c RO:4a16c RS:18n RU:14n15c SA:2n18c SC:4a20n3a SD:14n SE:20n
+    SI:15n
     SK:20n SM:1a10n12c SO:19n ST:21n SV:4a20n TL:19n TN:20n TR:5n1c16c UA:6n19c VA:18n VG:4a16n XK:16n
     YE:4a4n18c""".split()
 )
@@ -343,7 +357,8 @@ def iban_lengths() -> np.ndarray:
 
 
 def iban(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
-    """An account number with its country's structure and ISO 7064 mod 97-10 check; lower case only unspaced."""
+    """An account number with its country's structure and ISO 7064 mod 97-10 check; lower case only
+    unspaced."""
     raw = buf[start:end]
     plain = raw.replace(b" ", b"").replace(b"-", b"").decode("ascii")
     if len(plain) != len(raw):

@@ -1,4 +1,5 @@
-"""Keys and other secrets: known formats, private-key blocks, passwords in URLs, values assigned to telling names."""
+"""Keys and other secrets: known formats, private-key blocks, passwords in URLs, values assigned to telling
+names."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from pii.checks import url_password
 from pii.kinds import Span
 from pii.scan import WALL, Literals
 
-# (literal that begins every key of the format, pattern).  Formats as their issuers document them; the literal is
-# searched for by one pass over the bytes (`scan.Literals`); ordinary text meets no regular expression.
+# (literal that begins every key of the format, pattern).  Formats as their issuers document them; the literal
+# is searched for by one pass over the bytes (`scan.Literals`); ordinary text meets no regular expression.
 # Every pattern is anchored, has no nested repetition and a bounded length.
 FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
     (literal, re.compile(pattern))
@@ -73,8 +74,8 @@ def _literals() -> Literals:
 
 
 def known_formats(buf: bytes) -> Iterator[Span]:
-    """Every key of a known format in a buffer of many documents, as byte spans (a span may not cross a document:
-    the caller checks)."""
+    """Every key of a known format in a buffer of many documents, as byte spans (a span may not cross a
+    document: the caller checks)."""
     done = [0] * len(FORMATS)
     for at, which in _literals().find(np.frombuffer(buf, dtype=np.uint8)).tolist():
         if at < done[which]:
@@ -165,10 +166,10 @@ _PLAIN_WORDS = re.compile(rb"[a-z]+|[A-Z][a-z]+|[A-Z]{2,}(?![a-z])|\d+|[^A-Za-z0
 def assigned(buf: bytes, start: int, end: int, anchor: int, lo: int, hi: int) -> Span | None:
     """A random-looking value assigned to a name that speaks of a secret: `api_key = "..."`, `token: ...`.
 
-    Random-looking: not a path, template, identifier, UUID or run of the alphabet; Shannon entropy of at least 3
-    bits a character (hexadecimal of 32 and more digits: 2.8), and letters and digits mixed so that the value does
-    not split into words.  Passwords may be as short as 8 characters but must stand in quotes, or mix three of lower
-    case, upper case, digits and signs.
+    Random-looking: not a path, template, identifier, UUID or run of the alphabet; Shannon entropy of at least
+    3 bits a character (hexadecimal of 32 and more digits: 2.8), and letters and digits mixed so that the
+    value does not split into words.  Passwords may be as short as 8 characters but must stand in quotes, or
+    mix three of lower case, upper case, digits and signs.
     """
     head = buf[max(lo, anchor - 56) : anchor]
     name_match = _NAME.search(head)
@@ -215,7 +216,8 @@ def assigned(buf: bytes, start: int, end: int, anchor: int, lo: int, hi: int) ->
     entropy = _entropy(value)
     pieces = _PLAIN_WORDS.findall(value)
     letters_digits = [piece for piece in pieces if piece[:1].isalnum()]
-    # Words are long pieces, random strings short ones; base64 of random bytes averages 1.5 characters a piece.
+    # Words are long pieces, random strings short ones; base64 of random bytes averages 1.5 characters a
+    # piece.
     if entropy < (3.0 if strong else 3.5) or len(value) / max(1, len(letters_digits)) > 4.0:
         return None
     if sum(piece.isdigit() for piece in letters_digits) < 2:
@@ -226,7 +228,8 @@ def assigned(buf: bytes, start: int, end: int, anchor: int, lo: int, hi: int) ->
 
 
 def password_in_url(buf: bytes, start: int, at: int, lo: int, hi: int) -> Span | None:
-    """The password of `scheme://user:password@host`, for the candidate whose '@' is at `at`; placeholders are none."""
+    """The password of `scheme://user:password@host`, for the candidate whose '@' is at `at`; placeholders are
+    none."""
     head = buf[max(lo, at - 64) : at]
     colon = head.rfind(b":")
     if colon < 0 or len(head) - colon < 5:
@@ -241,5 +244,6 @@ def password_in_url(buf: bytes, start: int, at: int, lo: int, hi: int) -> Span |
 
 
 _COMMON_PASSWORDS = frozenset(
-    b"pass passwd password secret token user username test pass123 mypassword yourpassword your_password".split()
+    b"pass passwd password secret token user username test pass123 mypassword yourpassword "
+    b"your_password".split()
 )

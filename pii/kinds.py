@@ -42,7 +42,8 @@ class Span(NamedTuple):
 
 
 def resolve(spans: Iterable[Span]) -> list[Span]:
-    """Drops overlaps and sorts by start: the longest span wins, then the surest, then `KINDS` order, then the first.
+    """Drops overlaps and sorts by start: the longest span wins, then the surest, then `KINDS` order, then the
+    first.
 
     Spans that only touch both stay.  O(n log n) in the number of spans.
     """

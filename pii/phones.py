@@ -18,7 +18,8 @@ from pii.kinds import Span
 _LABEL = re.compile(
     rb"(?:(?<![a-z0-9_.-])(?:tele?phone|phones?|tel|fax|mobile|mob|cell|cellular|desk|landline|whatsapp|signal|sms|"
     rb"hotline|helpline|pager|ph|telefon|telefono|tlf|handy|call|dial|ring|reach|answering|messages?)\b"
-    rb"(?:[ ]?(?:number|num|no|nr))?[^a-z0-9\x01]{0,6}(?:(?:(?:me|us|him|her|them|at|to|on|is|my|registered|now|"
+    rb"(?:[ ]?(?:number|num|no|nr))?[^a-z0-9\x01]{0,6}(?:(?:(?:me|us|him|her|them|at|to|on|is|my|"
+    rb"registered|now|"
     rb"number|no|today|the|for|line)\b[^a-z0-9\x01]{1,4}){0,4})|\btel:)\Z",
     re.IGNORECASE,
 )
@@ -35,7 +36,8 @@ _NANP = re.compile(
     r"|(?P<q>[2-9]\d\d)(?P<s>[-.])[2-9]\d\d(?P=s)\d{4})(?![\d/]|[-.]\d)"
 )
 _NANP_LOOSE = re.compile(
-    r"(?<![\d./-])(?:(?:1|001)[-. ])?(?:\([2-9]\d\d\)[-. ]?|[2-9]\d\d(?P<s>[-.]))\d{3}[-.]\d{4}(?![\d/]|[-.]\d)"
+    r"(?<![\d./-])(?:(?:1|001)[-. ])?(?:\([2-9]\d\d\)[-. ]?|"
+    r"[2-9]\d\d(?P<s>[-.]))\d{3}[-.]\d{4}(?![\d/]|[-.]\d)"
 )
 _TRUNK = re.compile(r"\A0[1-9](?:\d{0,3})([ .])\d{2,7}(?:\1\d{2,4}){1,3}\Z|\A0[1-9]\d{1,3}[ /-]\d{6,8}\Z")
 _GROUPS = re.compile(r"\A\(?\d{1,12}\)?(?:[ ./-]{1,3}\(?\d{1,8}\)?){0,5}\Z")
@@ -57,7 +59,8 @@ def _plan(number: str, region: str | None) -> int:
 
 
 def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
-    """Numbers in `run`, whose first byte is at `start`; `context` is the line before it, `after` up to 16 bytes."""
+    """Numbers in `run`, whose first byte is at `start`; `context` is the line before it, `after` up to 16
+    bytes."""
     digits = sum(c.isdigit() for c in run)
     tail = _EXTENSION.match(after)
     extension = tail.end() if tail else 0

@@ -1,4 +1,5 @@
-"""Redaction: found spans and a policy in, text with typed placeholders out; every other byte stays as it was."""
+"""Redaction: found spans and a policy in, text with typed placeholders out; every other byte stays as it
+was."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ class Applied(NamedTuple):
 
 
 class RedactedBatch(NamedTuple):
-    """text: large_string; pii: list<struct<start, end, kind, confidence, action>> with offsets of the original text;
-    drop: bool, whether the policy drops the document (its text is left as it was)."""
+    """text: large_string; pii: list<struct<start, end, kind, confidence, action>> with offsets of the
+    original text; drop: bool, whether the policy drops the document (its text is left as it was)."""
 
     text: pa.Array
     pii: pa.Array
@@ -56,8 +57,8 @@ def redact(text: str, spans: Iterable[Span | Sequence[Any]], policy: Policy) -> 
     """The text with placeholders such as `<EMAIL>`, and what was applied, in offsets of the given text.
 
     Placeholders are found by no detector and nothing that touches one is, so a second detection and redaction
-    changes nothing.  If any span's action is drop_document the text comes back unchanged; the caller drops it.
-    Raises ValueError for a span that ends after the text.
+    changes nothing.  If any span's action is drop_document the text comes back unchanged; the caller drops
+    it. Raises ValueError for a span that ends after the text.
     """
     applied = apply_policy(spans, policy)
     if applied and max(span.end for span in applied) > len(text):

@@ -1,8 +1,8 @@
 """The one pass over the bytes of a batch that finds candidates; exact checks follow in `pii.annotate`.
 
-The kernel reads UTF-8 bytes once, left to right, and dispatches on a byte class.  Every handler either looks at a
-bounded number of bytes around its anchor (stated beside it) or moves a per-handler high-water mark forward, so the
-scan is linear in the number of bytes whatever the text.
+The kernel reads UTF-8 bytes once, left to right, and dispatches on a byte class.  Every handler either looks
+at a bounded number of bytes around its anchor (stated beside it) or moves a per-handler high-water mark
+forward, so the scan is linear in the number of bytes whatever the text.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numba import njit
 EMAIL, NUMBER, IPV4, IPV6, IBAN, ASSIGNED = range(6)
 
 # A placeholder of an earlier redaction is overwritten with this byte before the scan.  It counts as a word
-# character, as a digit neighbour and as no part of anything, so nothing that touches a placeholder is found: that
-# is what makes redaction idempotent.
+# character, as a digit neighbour and as no part of anything, so nothing that touches a placeholder is found:
+# that is what makes redaction idempotent.
 WALL = 0x01
 
 MAX_LOCAL = 64  # bytes before '@' (RFC 5321 4.5.3.1.1)
@@ -39,7 +39,8 @@ def _classes() -> np.ndarray:
     digits = b"0123456789"
     letters = bytes(range(65, 91)) + bytes(range(97, 123))
     # Lead bytes C3..C9 with their continuation bytes: Latin letters with marks (U+00C0..U+024F), so that the
-    # address of a Jürgen is taken whole; other scripts end an address, since Han text has no spaces around it.
+    # address of a Jürgen is taken whole; other scripts end an address, since Han text has no spaces around
+    # it.
     latin = bytes(range(0xC3, 0xCA)) + bytes(range(0x80, 0xC0))
     mark(_WORD, digits + letters + b"_" + bytes([WALL]))
     mark(_DIGIT, digits)
@@ -57,7 +58,8 @@ CLASSES = _classes()
 
 @njit(cache=True, nogil=True)
 def _latin_start(buf, start, at):  # type: ignore[no-untyped-def]
-    """Moves `start` right past continuation bytes whose lead byte was not taken (a cut inside a character)."""
+    """Moves `start` right past continuation bytes whose lead byte was not taken (a cut inside a
+    character)."""
     while start < at and 0x80 <= buf[start] < 0xC0:
         start += 1
     return start
@@ -65,7 +67,8 @@ def _latin_start(buf, start, at):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _named_secret(buf, lo, at):  # type: ignore[no-untyped-def]
-    """Whether the name that ends just before byte `at` speaks of a secret; looks back at most MAX_NAME bytes."""
+    """Whether the name that ends just before byte `at` speaks of a secret; looks back at most MAX_NAME
+    bytes."""
     j = at - 1
     floor = max(lo, at - MAX_NAME)
     skipped = 0
@@ -149,8 +152,8 @@ def _scan_document(buf, lo, hi, iban_length, rows, count):  # type: ignore[no-un
                         rows[count, 2] = end
                         rows[count, 3] = i
                         count += 1
-            # A value assigned to a name: the value's run holds neither '=' nor ':' (but for its padding), so the
-            # runs of all anchors together are linear.
+            # A value assigned to a name: the value's run holds neither '=' nor ':' (but for its padding), so
+            # the runs of all anchors together are linear.
             j = i + 1
             if j < hi and buf[j] == 62:  # '=>'
                 j += 1
@@ -319,7 +322,8 @@ def scan(buf: np.ndarray, offsets: np.ndarray, iban_length: np.ndarray) -> np.nd
 
     buf          [bytes] uint8       UTF-8 of all documents, placeholders overwritten with WALL
     offsets      [documents + 1] int64
-    iban_length  [676] int64         characters of an IBAN by country (letters as base-26 digits), 0 = no such country
+    iban_length  [676] int64         characters of an IBAN by country (letters as base-26 digits), 0 = no such
+                 country
     returns      [candidates, 4] int64: start, what (EMAIL...), end, anchor; bytes into buf
 
     Holds at most one candidate per 2 bytes in address space; pages that stay unused are never touched.
@@ -376,7 +380,8 @@ class Literals:
             self._pairs[head[0] << 8 | head[1]] = place + 1
 
     def find(self, buf: np.ndarray) -> np.ndarray:
-        """[hits, 2] int64: byte position and index of the literal, by position.  Linear; holds only the hits."""
+        """[hits, 2] int64: byte position and index of the literal, by position.  Linear; holds only the
+        hits."""
         size = 1024
         while True:
             rows = np.empty((size, 2), dtype=np.int64)

@@ -53,7 +53,7 @@ STANDARD_ANNOTATORS = (
     "pii@1",
     "license@1",
 )
-STANDARD_PROXIES = ("mamba-tiny", "starcoder-tiny")
+STANDARD_PROXIES = ("mamba-tiny", "starcoder-tiny", "mamba-small", "starcoder-small")
 
 
 def _list_as_tuple(value: Any) -> Any:
@@ -199,17 +199,16 @@ def load_recipe(
     *,
     annotators: Collection[str] = STANDARD_ANNOTATORS,
     proxies: Collection[str] = STANDARD_PROXIES,
-    columns: Mapping[str, Collection[str]] | None = None,
 ) -> Recipe:
     """The checked recipe of a YAML file, names in full.
 
-    overrides: KEY.PATH=VALUE arguments, applied in order.  annotators, proxies: the names that exist.
-    columns: annotator -> its numeric columns; column names are checked where it has the annotator.
+    overrides: KEY.PATH=VALUE arguments, applied in order.  annotators, proxies: the names that exist; where
+    annotators maps names to factories, the columns of conditions are checked too.
     Raises RecipeError with all problems that were found.
     """
     document = read_yaml(path)
     apply_overrides(document, overrides)
-    return _checked(document, Known(tuple(annotators), tuple(proxies), columns or {}))
+    return _checked(document, _known(annotators, proxies))
 
 
 def parse_recipe(
@@ -219,12 +218,11 @@ def parse_recipe(
     *,
     annotators: Collection[str] = STANDARD_ANNOTATORS,
     proxies: Collection[str] = STANDARD_PROXIES,
-    columns: Mapping[str, Collection[str]] | None = None,
 ) -> Recipe:
     """As `load_recipe`, from text; `file` names it in errors."""
     document = parse_yaml(text, file)
     apply_overrides(document, overrides)
-    return _checked(document, Known(tuple(annotators), tuple(proxies), columns or {}))
+    return _checked(document, _known(annotators, proxies))
 
 
 def recipe_of(
@@ -235,7 +233,25 @@ def recipe_of(
 ) -> Recipe:
     """As `load_recipe`, from plain values; errors name the key and no line."""
     document = Document("the call", dict(values), {}, {})
-    return _checked(document, Known(tuple(annotators), tuple(proxies), {}))
+    return _checked(document, _known(annotators, proxies))
+
+
+def _known(annotators: Collection[str], proxies: Collection[str]) -> Known:
+    def columns(annotator: str) -> Collection[str] | None:
+        if not isinstance(annotators, Mapping):
+            return None
+        return [field.name for field in annotators[annotator]().schema if _has_number(field.type)]
+
+    return Known(tuple(annotators), tuple(proxies), columns)
+
+
+def _has_number(column: Any) -> bool:
+    """Numbers, truth values, and RedPajama's lists of spans with a score."""
+    from pyarrow import types
+
+    if types.is_list(column) and types.is_struct(column.value_type):
+        return column.value_type.get_field_index("score") >= 0
+    return types.is_integer(column) or types.is_floating(column) or types.is_boolean(column)
 
 
 def _checked(document: Document, known: Known) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag
@@ -43,7 +43,8 @@ class Known:
 
     annotators: tuple[str, ...]
     proxies: tuple[str, ...]
-    columns: Mapping[str, Collection[str]]
+    columns: Callable[[str], Collection[str] | None]
+    """Annotator -> its columns that a condition can be put on, None where they are not known."""
 
     def full_names(self, name: str) -> list[str]:
         """['rpv2@1'] for 'rpv2@1' and for 'rpv2'; several where a short name is not enough; else none.
@@ -305,7 +306,7 @@ class Resolution:
         if full is None:
             return step
         self._listed(at, full, annotators)
-        columns = self.known.columns.get(full)
+        columns = self.known.columns(full)
         if columns is not None and column not in columns:
             suggestion = nearest(column, columns)
             self.report(

@@ -232,10 +232,26 @@ class Pii(Block):
     """A policy's name, or a YAML file."""
 
 
+# As in `licenses.CLASSES`.
+LicenseClass = Literal[
+    "public_domain",
+    "permissive",
+    "copyleft_weak",
+    "copyleft_strong",
+    "no_license",
+    "non_commercial",
+    "unknown",
+    "proprietary",
+]
+
+
 class License(Block):
     """What the rule `license` lets pass."""
 
-    allowed: Annotated[Texts, Field(min_length=1)] = ("permissive", "public_domain")
+    allowed: Annotated[tuple[LicenseClass, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
+        "permissive",
+        "public_domain",
+    )
     """Licence classes."""
 
 

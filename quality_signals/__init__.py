@@ -76,7 +76,8 @@ def annotate(
     """Columns of the annotator `name` for a batch with a `text` column, or for a list of strings.
 
     language, kind, path, url: for strings only; one value for all of them (language, kind) or one a string.
-    A string without kind is computed by every annotator.  An unknown name raises KeyError with the nearest known.
+    A string without kind is computed by every annotator.  An unknown name raises KeyError with the nearest
+    known.
     """
     if name not in ANNOTATORS:
         near = difflib.get_close_matches(name, ANNOTATORS, n=1, cutoff=0.4)
@@ -86,7 +87,9 @@ def annotate(
         raise TypeError("annotate takes a batch or a list of strings, not one string")
     if hasattr(texts, "schema"):
         if any(given is not None for given in (language, kind, path, url)):
-            raise TypeError("language, kind, path and url go with a list of strings; a batch has its own columns")
+            raise TypeError(
+                "language, kind, path and url go with a list of strings; a batch has its own columns"
+            )
         return ANNOTATORS[name]().annotate(texts)
     from quality_signals.batches import batch_of
 

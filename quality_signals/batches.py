@@ -1,4 +1,5 @@
-"""What every annotator does with a batch: read optional columns, build output columns, choose the rows to compute."""
+"""What every annotator does with a batch: read optional columns, build output columns, choose the rows to
+compute."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Line statistics of code files, their language, and StarCoder's basic filter (`code_stats@1`).
 
-Readings: bigcode-dataset @ bebec92, preprocessing (StarCoder); lines are those of str.splitlines without their ends,
-lengths are in characters.
+Readings: bigcode-dataset @ bebec92, preprocessing (StarCoder); lines are those of str.splitlines without
+their ends, lengths are in characters.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ GENERATED_MARKS = (
 _MARK_LINES = 5
 _MARK_CHARS = 20_000  # of the first lines that are looked at, so that an endless line costs nothing
 
-# StarCoder (arXiv 2305.06161) and The Stack: basic filter.  The reference's filter gives no reasons; these are ours.
-# It cannot take an empty file (it divides by zero); here that is a rule of its own, `empty`, before these.
+# StarCoder (arXiv 2305.06161) and The Stack: basic filter.  The reference's filter gives no reasons; these
+# are ours. It cannot take an empty file (it divides by zero); here that is a rule of its own, `empty`, before
+# these.
 RULES = (
     Rule("max_line_length", "starcoder_basic_max_line_length", "max_line_length", ">", 1000),
     Rule("avg_line_length", "starcoder_basic_avg_line_length", "avg_line_length", ">", 100),
@@ -95,8 +96,8 @@ def starcoder_basic(stats: CodeStats) -> Verdict:
 class CodeStatistics:
     """Line statistics, language and the verdict of the rule family `starcoder_basic`.
 
-    Documents of other `kinds` than these are not judged: keep is true and every other column null.  A document
-    whose kind is null counts as code.
+    Documents of other `kinds` than these are not judged: keep is true and every other column null.  A
+    document whose kind is null counts as code.
     """
 
     kinds: tuple[str, ...] = CODE_KINDS
@@ -110,7 +111,10 @@ class CodeStatistics:
         languages: list[str | None] = []
         verdicts: list[Verdict] = []
         for text, path, given in zip(
-            texts(batch, wanted), optional(batch, "path"), optional(batch, "programming_language"), strict=True
+            texts(batch, wanted),
+            optional(batch, "path"),
+            optional(batch, "programming_language"),
+            strict=True,
         ):
             if text is None:
                 rows.append(None)

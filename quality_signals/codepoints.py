@@ -1,7 +1,7 @@
 """Text as code points: the form in which the kernels read it, and what they ask of a character.
 
-A document becomes one uint32 array; a table answers the questions of `str.isalnum`, `str.isupper` and so on with
-one bit each, so that the kernels agree with the Unicode version of the running Python.
+A document becomes one uint32 array; a table answers the questions of `str.isalnum`, `str.isupper` and so on
+with one bit each, so that the kernels agree with the Unicode version of the running Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ALPHA = 16  # str.isalpha()
 NUMERIC = 32  # str.isnumeric()
 SYMBOL = 64  # punctuation of gopher@datatrove: SYMBOLS and the sentence marks
 
-# datatrove 0.10.1, utils/text.py, TERMINAL_PUNCTUATION: sentence marks of all scripts, as hexadecimal code points.
+# datatrove 0.10.1, utils/text.py, TERMINAL_PUNCTUATION: sentence marks of all scripts, as hexadecimal code
+# points.
 _TERMINAL_RANGES = (
     "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 "
     "17D4-17D6 17D9-17DA 1803 1809 1944-1945 1AA8-1AAB 1B5A-1B5B 1B5E-1B5F 1B7D-1B7E 1C3B-1C3C 1C7E-1C7F "
@@ -37,8 +38,9 @@ _TERMINAL_RANGES = (
 )
 # datatrove 0.10.1, utils/text.py, PUNCTUATION: cc_net's list of Unicode punctuation (with its full-width 1),
 # ASCII punctuation, and control characters.
-SYMBOLS = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»" + "".join(
-    chr(c) for low, high in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(low, high)
+SYMBOLS = (
+    "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
+    + "".join(chr(c) for low, high in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(low, high))
 )
 
 
@@ -120,8 +122,8 @@ def equal_ranges(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def
 def number_ranges(chars, starts, ends):  # type: ignore[no-untyped-def]
     """Numbers the distinct strings chars[starts[i]:ends[i]] in order of first occurrence.
 
-    returns ids [n] int64 and first [distinct] int64, the index of the first occurrence.  Exact: equal hashes are
-    compared character by character.  Expected time linear in the characters.
+    returns ids [n] int64 and first [distinct] int64, the index of the first occurrence.  Exact: equal hashes
+    are compared character by character.  Expected time linear in the characters.
     """
     n = len(starts)
     capacity = 16

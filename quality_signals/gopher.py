@@ -1,8 +1,8 @@
 """Gopher's quality rules as datatrove 0.10.1 reads them (`gopher@datatrove`).
 
 Thresholds: Rae et al. 2021 (arXiv 2112.11446), section A1.1; readings: datatrove's gopher_quality_filter.py.
-Words are those of `quality_signals.words`.  The rules are for natural language and its English stop words are applied
-to every language, as in the reference's defaults.
+Words are those of `quality_signals.words`.  The rules are for natural language and its English stop words are
+applied to every language, as in the reference's defaults.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def verdict(numbers: dict[str, int]) -> Verdict:
 class GopherQuality:
     """Gopher's quality rules, verdict and reason as datatrove's with its defaults.
 
-    Documents of other `kinds` than these (a null kind counts as prose) and of languages whose words need a model
-    (`words.word_splitter`) are not judged: keep is true and every other column null.
+    Documents of other `kinds` than these (a null kind counts as prose) and of languages whose words need a
+    model (`words.word_splitter`) are not judged: keep is true and every other column null.
     default_language: for documents whose language is null.
     """
 

@@ -1,7 +1,8 @@
 """Gopher's repetition rules as datatrove 0.10.1 reads them (`gopher_repetition@datatrove`).
 
 Thresholds: Rae et al. 2021 (arXiv 2112.11446), table A1; readings: datatrove's gopher_repetition_filter.py.
-Duplicates are the occurrences after the first; character fractions are of the whole text, white space included.
+Duplicates are the occurrences after the first; character fractions are of the whole text, white space
+included.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ NUMBERS = {
     "n_lines": "lines (split at newlines, empty ones left out except at the ends)",
     "dup_lines": "lines seen before",
     "dup_line_chars": "characters of those",
-    **{f"top_{n}_gram_chars": f"occurrences times characters of the top {n}-gram; null without one" for n in TOP},
+    **{
+        f"top_{n}_gram_chars": f"occurrences times characters of the top {n}-gram; null without one"
+        for n in TOP
+    },
     **{f"dup_{n}_gram_chars": f"characters of {n}-grams seen before, from left to right" for n in REPEATED},
 }
 # Table A1 of the paper.  The order is datatrove's.
@@ -128,8 +132,8 @@ def verdict(numbers: dict[str, int | None]) -> Verdict:
 class GopherRepetition:
     """Gopher's repetition rules, verdict and reason as datatrove's with its defaults.
 
-    Documents of other `kinds` than these (a null kind counts as prose) and of languages whose words need a model
-    (`words.word_splitter`) are not judged: keep is true and every other column null.
+    Documents of other `kinds` than these (a null kind counts as prose) and of languages whose words need a
+    model (`words.word_splitter`) are not judged: keep is true and every other column null.
     default_language: for documents whose language is null.
     """
 

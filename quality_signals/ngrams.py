@@ -1,8 +1,9 @@
 """Repeated word n-grams, exact, in time linear in the words.
 
-Words come as numbers (equal word, equal number).  An (n+1)-gram is the pair of the n-grams at its first and second
-word, so 64-bit pairs of numbers identify n-grams of every length without collisions; and it can only occur twice
-where both of those do, so positions drop out as n grows and ordinary text costs little beyond n = 4.
+Words come as numbers (equal word, equal number).  An (n+1)-gram is the pair of the n-grams at its first and
+second word, so 64-bit pairs of numbers identify n-grams of every length without collisions; and it can only
+occur twice where both of those do, so positions drop out as n grows and ordinary text costs little beyond n =
+4.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def drop_single(grams, counts):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def top_gram(grams, counts):  # type: ignore[no-untyped-def]
-    """Position and count of the most frequent n-gram, the first seen on a tie; (0, 1) if none occurs twice."""
+    """Position and count of the most frequent n-gram, the first seen on a tie; (0, 1) if none occurs
+    twice."""
     best = -1
     most = 1
     for number in range(len(counts)):
@@ -116,8 +118,8 @@ def repetition(ids, distinct, lengths):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def top_joined(ids, distinct, lengths):  # type: ignore[no-untyped-def]
-    """Count times characters (single spaces between the words included) of the top 2-, 3- and 4-gram; -1 without
-    n-gram.  One that occurs once counts too: then it is the first of the text."""
+    """Count times characters (single spaces between the words included) of the top 2-, 3- and 4-gram; -1
+    without n-gram.  One that occurs once counts too: then it is the first of the text."""
     words = len(ids)
     top = np.full(3, -1, dtype=np.int64)
     counts = np.zeros(distinct, dtype=np.int64)
@@ -144,10 +146,11 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 def repeated_scan(chars, offsets):  # type: ignore[no-untyped-def]
     """Characters of repeated 5- to 10-grams in datatrove's reading.
 
-    From left to right: an n-gram seen before counts and the scan jumps behind it, another is remembered and the
-    scan moves one word.  N-grams are equal if their words written together are: ("ab", "c") equals ("a", "bc").
-    chars: all words written together; word i is chars[offsets[i]:offsets[i + 1]].
-    returns [6] int64.  Hashes only choose the slot; a hit is compared, and then jumped over, so time is linear.
+    From left to right: an n-gram seen before counts and the scan jumps behind it, another is remembered and
+    the scan moves one word.  N-grams are equal if their words written together are: ("ab", "c") equals ("a",
+    "bc"). chars: all words written together; word i is chars[offsets[i]:offsets[i + 1]].
+    returns [6] int64.  Hashes only choose the slot; a hit is compared, and then jumped over, so time is
+    linear.
     """
     words = len(offsets) - 1
     total = np.zeros(6, dtype=np.int64)
@@ -195,7 +198,8 @@ def repeated_scan(chars, offsets):  # type: ignore[no-untyped-def]
 def listed_grams(joined, starts, ends, ids, distinct, sizes, heads, phrases):  # type: ignore[no-untyped-def]
     """Number of n-grams, for n in `sizes`, whose words joined by a space are an entry of `phrases`.
 
-    heads, phrases: arrays of a `Lexicon`; heads holds the first words of the phrases and spares most look-ups.
+    heads, phrases: arrays of a `Lexicon`; heads holds the first words of the phrases and spares most
+    look-ups.
     """
     slots, hashes, offsets, chars = phrases
     head_slots, head_hashes, head_offsets, head_chars = heads

@@ -1,7 +1,8 @@
-"""Programming language of a file by its name, its extension or its `#!` line, from data/programming_languages.json.
+"""Programming language of a file by its name, its extension or its `#!` line, from
+data/programming_languages.json.
 
-Names follow GitHub Linguist's spelling.  An extension that several languages share stands for the most common of
-them (`.h` is C, `.m` Objective-C, `.v` Verilog, `.t` Perl); the content is not looked at.
+Names follow GitHub Linguist's spelling.  An extension that several languages share stands for the most common
+of them (`.h` is C, `.m` Objective-C, `.v` Verilog, `.t` Perl); the content is not looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _MAX_SUFFIXES = 3  # of a name with several dots, as many as the longest extensi
 @lru_cache(maxsize=1)
 def _tables() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Extension (lower case), file name and interpreter -> language."""
-    text = resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
+    text = (
+        resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
+    )
     extensions: dict[str, str] = {}
     filenames: dict[str, str] = {}
     interpreters: dict[str, str] = {}
@@ -46,7 +49,8 @@ def from_name(path: str) -> str | None:
 
 
 def from_shebang(text: str) -> str | None:
-    """Language by the interpreter that a first line `#!...` names, through `env` and with version digits cut."""
+    """Language by the interpreter that a first line `#!...` names, through `env` and with version digits
+    cut."""
     match = _SHEBANG.match(text)
     if match is None:
         return None

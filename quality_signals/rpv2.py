@@ -1,8 +1,8 @@
 """The rule signals of RedPajama-V2 (`rpv2@1`), value-identical to the reference.
 
-Reference: togethercomputer/RedPajama-Data @ 6d2cee9, app/src/core/quality_signals, with nltk 3.8.1's WordPunct words.
-Names are the reference's own, misspelling included.  A value is a list of spans [start, end, score] in code points of
-the text: one span over the whole document, or one a line for `rps_lines_*`.
+Reference: togethercomputer/RedPajama-Data @ 6d2cee9, app/src/core/quality_signals, with nltk 3.8.1's
+WordPunct words. Names are the reference's own, misspelling included.  A value is a list of spans [start, end,
+score] in code points of the text: one span over the whole document, or one a line for `rps_lines_*`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("score"
 DOCUMENT_SIGNALS = {
     "rps_doc_curly_bracket": "characters { and } / characters",
     "rps_doc_frac_all_caps_words": "WordPunct words in capitals / words",
-    "rps_doc_frac_chars_dupe_10grams": "characters in repeated 10-grams of normalised words / characters of words",
+    "rps_doc_frac_chars_dupe_10grams": "characters in repeated 10-grams / characters of words",
     "rps_doc_frac_chars_dupe_5grams": "the same for 5-grams",
     "rps_doc_frac_chars_dupe_6grams": "the same for 6-grams",
     "rps_doc_frac_chars_dupe_7grams": "the same for 7-grams",
     "rps_doc_frac_chars_dupe_8grams": "the same for 8-grams",
     "rps_doc_frac_chars_dupe_9grams": "the same for 9-grams",
-    "rps_doc_frac_chars_top_2gram": "occurrences times characters of the top 2-gram / characters of words; may exceed 1",
+    "rps_doc_frac_chars_top_2gram": "count times characters of the top 2-gram / characters of words",
     "rps_doc_frac_chars_top_3gram": "the same for 3-grams",
     "rps_doc_frac_chars_top_4gram": "the same for 4-grams",
     "rps_doc_frac_lines_end_with_ellipsis": "lines that end in an ellipsis / lines",
@@ -43,14 +43,14 @@ DOCUMENT_SIGNALS = {
     "rps_doc_lorem_ipsum": "occurrences of 'lorem ipsum' / characters of the normalised text",
     "rps_doc_mean_word_length": "characters of normalised words / words",
     "rps_doc_num_sentences": "sentences",
-    "rps_doc_stop_word_fraction": "WordPunct words in the stop list of the language / words; null without a list",
+    "rps_doc_stop_word_fraction": "WordPunct words in the stop list / words; null without a list",
     "rps_doc_symbol_to_word_ratio": "# and ellipses / WordPunct words",
     "rps_doc_unigram_entropy": "entropy of the normalised words, in nats",
-    "rps_doc_ut1_blacklist": "id of the set of UT1 categories of the domain; null where not listed or without lists",
+    "rps_doc_ut1_blacklist": "id of the set of UT1 categories of the domain; null if not listed",
     "rps_doc_word_count": "normalised words",
 }
 LINE_SIGNALS = {
-    "rps_lines_ending_with_terminal_punctution_mark": "1 where the line ends in . ! ? or a closing quotation mark",
+    "rps_lines_ending_with_terminal_punctution_mark": "1 where the line ends in . ! ? or \u201d",
     "rps_lines_javascript_counts": "normalised words equal to javascript",
     "rps_lines_num_words": "normalised words",
     "rps_lines_numerical_chars_fraction": "numeric characters / characters of the normalised line",
@@ -69,8 +69,8 @@ def _ratio(part: float, whole: float, empty: float = NAN) -> float:
 def round8(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Python's round(x, 8) for fractions in [0, 1].
 
-    k / 1e8 is the double nearest to k hundred-millionths, so only the choice of k matters; scaling can get it wrong
-    within rounding error of a tie, and there Python decides.
+    k / 1e8 is the double nearest to k hundred-millionths, so only the choice of k matters; scaling can get it
+    wrong within rounding error of a tie, and there Python decides.
     """
     scaled = values * 1e8
     whole = np.rint(scaled)
@@ -102,7 +102,9 @@ class Signals:
     lines: dict[str, npt.NDArray[np.float64]]
 
 
-def document_scores(raw: RawView, norm: NormView, banned: wordlists.Phrases, listed: bool) -> dict[str, float]:
+def document_scores(
+    raw: RawView, norm: NormView, banned: wordlists.Phrases, listed: bool
+) -> dict[str, float]:
     """listed: whether the language has a stop list."""
     text, length = raw.text, len(raw.text)
     words = len(norm.ids)
@@ -113,7 +115,14 @@ def document_scores(raw: RawView, norm: NormView, banned: wordlists.Phrases, lis
     banned_words = 0
     if words and len(banned.sizes):
         banned_words = listed_grams(
-            norm.joined, norm.starts, norm.ends, norm.ids, distinct, banned.sizes, banned.heads, banned.phrases
+            norm.joined,
+            norm.starts,
+            norm.ends,
+            norm.ids,
+            distinct,
+            banned.sizes,
+            banned.heads,
+            banned.phrases,
         )
     lorem = 0
     if words and "lorem" in text.lower():
@@ -126,7 +135,10 @@ def document_scores(raw: RawView, norm: NormView, banned: wordlists.Phrases, lis
     return {
         "rps_doc_curly_bracket": _ratio(text.count("{") + text.count("}"), length, 0.0),
         "rps_doc_frac_all_caps_words": _ratio(raw.capital_words, raw.words),
-        **{f"rps_doc_frac_chars_dupe_{n}grams": _ratio(int(dupe[n - 5]), characters, 0.0) for n in range(5, 11)},
+        **{
+            f"rps_doc_frac_chars_dupe_{n}grams": _ratio(int(dupe[n - 5]), characters, 0.0)
+            for n in range(5, 11)
+        },
         **{f"rps_doc_frac_chars_top_{n}gram": _ratio(int(top[n - 2]), characters, 0.0) for n in range(2, 5)},
         "rps_doc_frac_lines_end_with_ellipsis": _ratio(raw.ellipsis_lines, len(raw.line_ends)),
         "rps_doc_frac_no_alph_words": (
@@ -166,8 +178,8 @@ def signals(
 ) -> Signals:
     """All signals of one text.
 
-    language: ISO 639-1, chooses the lists.  blocklist: `wordlists.ut1_domains`.  banned: phrases in place of the
-    language's LDNOOBW list.  Expected time linear in the text; memory about 60 bytes a character.
+    language: ISO 639-1, chooses the lists.  blocklist: `wordlists.ut1_domains`.  banned: phrases in place of
+    the language's LDNOOBW list.  Expected time linear in the text; memory about 60 bytes a character.
     """
     raw = raw_view(text, wordlists.stop_lexicon(language))
     norm = norm_view(text, len(raw.line_ends))
@@ -223,7 +235,8 @@ def _line_columns(rows: list[Signals | None]) -> list[pa.Array]:
 
 
 def _bullet_column(rows: list[Signals | None], name: str) -> pa.Array:
-    """As the other line columns, but a text without lines has one span without score: the reference's quirk."""
+    """As the other line columns, but a text without lines has one span without score: the reference's
+    quirk."""
     values: list[list[tuple[int, int, float | None]] | None] = []
     for row in rows:
         if row is None:
@@ -240,8 +253,8 @@ def _bullet_column(rows: list[Signals | None], name: str) -> pa.Array:
 class RedPajamaV2:
     """RedPajama-V2's rule signals of prose.
 
-    kinds: the kinds of documents that are computed (those without kind always are); the columns of others are null.
-    default_language: for documents whose language is null; None leaves their stop-word fraction null.
+    kinds: the kinds of documents that are computed (those without kind always are); the columns of others are
+    null. default_language: for documents whose language is null; None leaves their stop-word fraction null.
     ut1_folder: folder of UT1 domain lists (`wordlists.ut1_domains`); None leaves rps_doc_ut1_blacklist null.
     """
 

@@ -1,6 +1,7 @@
 """The rpv2 signals in plain Python: the definition that the fast path in `rpv2` is tested against.
 
-One function a signal, over words and lines as lists of strings, in the reference's order of operations.  Slow.
+One function a signal, over words and lines as lists of strings, in the reference's order of operations.
+Slow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The views of a document that the rpv2 signals share, each built once.
 
-Raw view: code points as they stand, their lines (each with its newline) and WordPunct words `\\w+|[^\\w\\s]+`.
-Normalised view: ASCII punctuation deleted, lower case, NFD, words split at white space; lines as in the raw view.
+Raw view: code points as they stand, their lines (each with its newline) and WordPunct words
+`\\w+|[^\\w\\s]+`. Normalised view: ASCII punctuation deleted, lower case, NFD, words split at white space;
+lines as in the raw view.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Ints = npt.NDArray[np.int64]
 
 NEWLINE = ord("\n")
 # RedPajama-Data app/src/core/quality_signals/lines.py: bullets and end marks of the line signals.
-BULLETS = np.array([0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32)
+BULLETS = np.array(
+    [0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32
+)
 TERMINALS = np.array([ord(c) for c in ".!?\u201d"], dtype=np.uint32)
 _JAVASCRIPT = code_points("javascript")
 
@@ -43,8 +46,8 @@ _PUNCTUATION = string.punctuation.encode()
 def normalised(text: str) -> str:
     """`text` without ASCII punctuation, lower-cased, in NFD; white space as it stood.
 
-    Splitting the result at white space gives the words of the reference, which collapses white space before NFD:
-    canonical decomposition turns no white space into anything else, nor anything else into white space.
+    Splitting the result at white space gives the words of the reference, which collapses white space before
+    NFD: canonical decomposition turns no white space into anything else, nor anything else into white space.
     """
     # ASCII bytes never occur inside a multi-byte UTF-8 sequence, so bytes can be deleted.
     kept = text.encode("utf-8", "surrogatepass").translate(None, _PUNCTUATION)
@@ -104,8 +107,8 @@ def _raw_words(points, table, slots, hashes, offsets, chars):  # type: ignore[no
 
 @njit(cache=True, nogil=True)
 def _raw_lines(points, table, terminals, bullets):  # type: ignore[no-untyped-def]
-    """Per line: end (exclusive, with the newline), capitals, ends in a terminal mark, starts with a bullet, ends in
-    an ellipsis."""
+    """Per line: end (exclusive, with the newline), capitals, ends in a terminal mark, starts with a bullet,
+    ends in an ellipsis."""
     n = len(points)
     lines = 0
     for i in range(n):
@@ -147,8 +150,8 @@ def _raw_lines(points, table, terminals, bullets):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def _norm_words(points, table, lines, javascript):  # type: ignore[no-untyped-def]
-    """Words of the normalised text, and per line: words, length once joined by single spaces, numeric characters,
-    words equal to `javascript`.
+    """Words of the normalised text, and per line: words, length once joined by single spaces, numeric
+    characters, words equal to `javascript`.
 
     returns joined (the words joined by one space), starts and ends of the words in it, and the line columns.
     """

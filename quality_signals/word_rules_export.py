@@ -1,7 +1,7 @@
 """Writes data/word_rules.json.gz from an installed spaCy: `python -m quality_signals.word_rules_export`.
 
-Run only to renew the shipped rules; nothing else imports this module, and spaCy is no dependency.  The rules are
-spaCy's language data (MIT licence, see data/NOTICE.md).
+Run only to renew the shipped rules; nothing else imports this module, and spaCy is no dependency.  The rules
+are spaCy's language data (MIT licence, see data/NOTICE.md).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _branches(pattern: str) -> list[str]:
 def _factored(pattern: str) -> str:
     """The same language, with alternatives that share a long ending grouped.
 
-    French has thousands of alternatives that each end in the same class of all letters: 1.4 MB that take seconds to
-    compile.  Only whether it matches is asked, so the order of alternatives does not matter.
+    French has thousands of alternatives that each end in the same class of all letters: 1.4 MB that take
+    seconds to compile.  Only whether it matches is asked, so the order of alternatives does not matter.
     """
     flags = re.match(r"\(\?[a-z]+\)", pattern)
     head = flags.group() if flags else ""
@@ -70,8 +70,8 @@ _CLASS = re.compile(r"\[(?!\^)(?:\\u[0-9A-F]{4}|\\U[0-9A-F]{8}|[^\\\[\]])+\]")
 def _merged(pieces: list[str], keep_order: bool) -> str:
     """The pieces as alternatives, with those that are one character or one class put together in one class.
 
-    Of a suffix any alternative that ends at the end does, so all may be put together; of a prefix the first that
-    matches counts, so only neighbours may.
+    Of a suffix any alternative that ends at the end does, so all may be put together; of a prefix the first
+    that matches counts, so only neighbours may.
     """
     groups: list[list[str]] = []
     one: list[bool] = []
@@ -87,7 +87,8 @@ def _merged(pieces: list[str], keep_order: bool) -> str:
             groups.append([piece if body is None else body])
             one.append(body is not None)
     return "|".join(
-        "[" + "".join(bodies) + "]" if single else bodies[0] for bodies, single in zip(groups, one, strict=True)
+        "[" + "".join(bodies) + "]" if single else bodies[0]
+        for bodies, single in zip(groups, one, strict=True)
     )
 
 
@@ -131,7 +132,8 @@ def _has_letter(items: Any) -> bool:
 
 
 def collect() -> dict[str, Any]:
-    """All rule tokenizers of spaCy as plain data: patterns (pooled), exceptions as lengths of their tokens."""
+    """All rule tokenizers of spaCy as plain data: patterns (pooled), exceptions as lengths of their
+    tokens."""
     spacy = importlib.import_module("spacy")
     tokenizer_class = importlib.import_module("spacy.tokenizer").Tokenizer
     base_rules = importlib.import_module("spacy.lang.tokenizer_exceptions").BASE_EXCEPTIONS
@@ -175,7 +177,9 @@ def collect() -> dict[str, Any]:
         # A piece with a top-level alternative is anchored in its first branch only.
         anchored = all(len(_branches(piece)) == 1 for piece in prefixes)
         languages[module.name] = {
-            "prefix": pooled(_merged(prefixes, True) if anchored else "|".join("^" + piece for piece in prefixes)),
+            "prefix": pooled(
+                _merged(prefixes, True) if anchored else "|".join("^" + piece for piece in prefixes)
+            ),
             "anchored": anchored,
             "suffix": pooled(suffix),
             "suffix_chars": _widest(suffixes),

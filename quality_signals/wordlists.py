@@ -1,7 +1,7 @@
 """Word and domain lists of the rpv2 signals.
 
-Stop words and LDNOOBW lists ship in data/ (NOTICE.md there); UT1 lists are large and change daily, so they are read
-from a folder that the user names.
+Stop words and LDNOOBW lists ship in data/ (NOTICE.md there); UT1 lists are large and change daily, so they
+are read from a folder that the user names.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def stop_words(language: str | None) -> frozenset[str] | None:
 
 @lru_cache(maxsize=64)
 def ldnoobw(language: str | None, every_language: bool = False) -> frozenset[str]:
-    """The LDNOOBW list of a language, empty where RedPajama-V2 loads none (or, with every_language, none exists)."""
+    """The LDNOOBW list of a language, empty where RedPajama-V2 loads none (or, with every_language, none
+    exists)."""
     if language is None or not (every_language or language in LDNOOBW_LANGUAGES):
         return frozenset()
     return frozenset(_table("ldnoobw.json").get(language, ()))
@@ -73,8 +74,8 @@ class Phrases:
 
 
 def phrases(entries: frozenset[str]) -> Phrases:
-    """Sizes are one more than the spaces of an entry, as in the reference; an entry with other white space or two
-    spaces in a row can match no words joined by single spaces, and does not."""
+    """Sizes are one more than the spaces of an entry, as in the reference; an entry with other white space or
+    two spaces in a row can match no words joined by single spaces, and does not."""
     sizes = sorted({1 + entry.count(" ") for entry in entries})
     heads = frozenset(entry.split(" ")[0] for entry in entries)
     return Phrases(np.array(sizes, dtype=np.int64), Lexicon(heads).arrays, Lexicon(entries).arrays)
@@ -87,7 +88,8 @@ def stop_lexicon(language: str | None) -> tuple[Any, Any, Any, Any]:
 
 @lru_cache(maxsize=64)
 def ldnoobw_phrases(language: str | None, fixed: bool = False) -> Phrases:
-    """fixed: normalise the entries as the text is, so that those with capitals, marks or accents match too."""
+    """fixed: normalise the entries as the text is, so that those with capitals, marks or accents match
+    too."""
     from quality_signals.views import normalised
 
     entries = ldnoobw(language)
@@ -110,8 +112,8 @@ def ut1_domains(folder: str) -> dict[str, int]:
     """Domain -> id of its exact set of categories, from the UT1 lists in a folder.
 
     A list is `<category>/domains`, `<category>.domains`, `<category>.domains.txt`, or one of them with `.gz`.
-    Categories without a file are empty; a folder without any list is an error.  Holds every listed domain in memory
-    (about 100 bytes each).
+    Categories without a file are empty; a folder without any list is an error.  Holds every listed domain in
+    memory (about 100 bytes each).
     """
     root = Path(folder)
     sets: dict[str, list[str]] = {}
@@ -127,7 +129,8 @@ def ut1_domains(folder: str) -> dict[str, int]:
                         sets.setdefault(domain, []).append(category)
     if not found:
         raise FileNotFoundError(
-            f"rpv2@1: no UT1 list in {folder!r}; expected <category>/domains for one of {', '.join(UT1_CATEGORIES)}"
+            f"rpv2@1: no UT1 list in {folder!r}; expected <category>/domains "
+            f"for one of {', '.join(UT1_CATEGORIES)}"
         )
     ids = _category_ids()
     return {domain: ids[tuple(sorted(set(names)))] for domain, names in sets.items()}
@@ -146,4 +149,3 @@ def source_domain(url: str | None) -> str:
 def list_digest(entries: frozenset[str]) -> str:
     """SHA-256 of the sorted entries joined by newlines: names a list in reports."""
     return hashlib.sha256("\n".join(sorted(entries)).encode("utf-8", "surrogatepass")).hexdigest()
-

@@ -1,13 +1,13 @@
 """Words as the rule tokenizers of spaCy 3.8 find them, without spaCy.
 
-datatrove splits English and most other languages with `spacy.blank(language)`, whose rules (data/word_rules.json.gz,
-see NOTICE.md there) are applied here: a run of non-space characters loses prefixes and suffixes until none is left,
-exceptions such as "don't" stay or split as listed, and what remains is split at infixes.  The result for a run
-depends on nothing else (emoticons and a few abbreviations with spaces apart), so it is computed once for each
-distinct run and remembered.
+datatrove splits English and most other languages with `spacy.blank(language)`, whose rules
+(data/word_rules.json.gz, see NOTICE.md there) are applied here: a run of non-space characters loses prefixes
+and suffixes until none is left, exceptions such as "don't" stay or split as listed, and what remains is split
+at infixes.  The result for a run depends on nothing else (emoticons and a few abbreviations with spaces
+apart), so it is computed once for each distinct run and remembered.
 
-Languages whose words come from a model or a dictionary (Chinese, Japanese, Korean, Thai, Vietnamese, ...) have no
-rules here, and `word_splitter` returns None.
+Languages whose words come from a model or a dictionary (Chinese, Japanese, Korean, Thai, Vietnamese, ...)
+have no rules here, and `word_splitter` returns None.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from quality_signals.codepoints import SPACE, class_table, code_points
 
 # Language codes without rules of their own whose assignment in datatrove (tokenizer_assignment.csv) is known.
 ASSIGNED = {"an": "es", "ast": "es", "av": "xx", "ba": "tt", "bar": "de", "bs": "sr", "iu": "xx", "ka": "xx"}
-# Rules of spaCy that datatrove does not use: these languages have other tokenizers there (Stanza, IndicNLP, botok).
-_OTHERWISE = ("bn", "bo", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "te")
+# Rules of spaCy that datatrove does not use: these languages have other tokenizers there (Stanza, IndicNLP,
+# botok).
+_OTHERWISE = ("bn", "bo", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "te", "ur")
 
-# A run of more characters than this is one word.  The rules cost time that grows with the square of the run where
-# it is all punctuation; runs of prose are far shorter.
+# A run of more characters than this is one word.  The rules cost time that grows with the square of the run
+# where it is all punctuation; runs of prose are far shorter.
 MAX_RUN_CHARS = 2_000
 # Distinct runs remembered for a language (some 150 bytes each) before the memory is emptied.
 MAX_REMEMBERED = 500_000
 
-# The part of the pattern of a URL for "user:password@": it tries every pair of places, and is left out where no "@" is.
+# The part of the pattern of a URL for "user:password@": it tries every pair of places, and is left out where
+# no "@" is.
 _URL_USER = r"(?:\S+(?::\S*)?@)?"
 
 Sizes = tuple[int, ...]
@@ -90,7 +92,9 @@ class WordSplitter:
         self._is_url: Callable[[str], Any] | None = None if url is None else url.match
         self._is_plain_url: Callable[[str], Any] | None = None if plain_url is None else plain_url.match
         without = set(rules["without"])
-        exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules["rules"]
+        exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules[
+            "rules"
+        ]
         self._exceptions: dict[str, Sizes] = {key: tuple(sizes) for key, sizes in exceptions.items()}
         self._longest_exception = max(map(len, self._exceptions))
         self._known: dict[str, Sizes] = {}
@@ -110,7 +114,11 @@ class WordSplitter:
             if not runs:
                 continue
             affected = " " in exception or any(
-                (self._find_prefix(exception), self._find_suffix(exception), next(self._find_infixes(exception), None))
+                (
+                    self._find_prefix(exception),
+                    self._find_suffix(exception),
+                    next(self._find_infixes(exception), None),
+                )
             )
             if affected:
                 words = tuple(word for run in runs for word in self._split(run, exceptions=False))
@@ -121,9 +129,9 @@ class WordSplitter:
     def _suffix(self, run: str) -> int:
         """Length of the suffix of `run`, 0 without one.
 
-        The leftmost match counts.  It is looked for where a suffix with a bound can start.  Without a bound there are
-        only runs of dots: one that starts at the left edge may reach further left, and then the whole run is
-        searched; one that starts later does not.
+        The leftmost match counts.  It is looked for where a suffix with a bound can start.  Without a bound
+        there are only runs of dots: one that starts at the left edge may reach further left, and then the
+        whole run is searched; one that starts later does not.
         """
         edge = 0 if self._suffix_chars is None else len(run) - self._suffix_chars
         if edge > 0:
@@ -137,7 +145,8 @@ class WordSplitter:
         return len(run) <= self._longest_exception and run in self._exceptions
 
     def _split(self, run: str, exceptions: bool = True) -> list[str]:
-        """Words of a run of non-space characters, before `_rejoined`.  exceptions: whether the listed ones act."""
+        """Words of a run of non-space characters, before `_rejoined`.  exceptions: whether the listed ones
+        act."""
         before: list[str] = []
         after: list[str] = []
         last = 0
@@ -221,8 +230,8 @@ class WordSplitter:
         return False
 
     def _run_sizes(self, run: str) -> tuple[Sizes, bool]:
-        """Sizes in characters of the words of a run of non-space characters, and whether exceptions that affixes
-        broke apart may still have to be found among them.  Remembered where not."""
+        """Sizes in characters of the words of a run of non-space characters, and whether exceptions that
+        affixes broke apart may still have to be found among them.  Remembered where not."""
         if len(run) > MAX_RUN_CHARS:
             return (len(run),), False
         if run in self._broken:
@@ -258,8 +267,8 @@ class WordSplitter:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Joins words to exceptions that affixes broke apart (":-)") or that hold spaces (Russian "и др.").
 
-        A place that reaches over a space and is no exception still keeps others from starting or ending in it, as in
-        the reference; so the whole text is looked at.
+        A place that reaches over a space and is no exception still keeps others from starting or ending in
+        it, as in the reference; so the whole text is looked at.
         """
         low, high = starts.tolist(), ends.tolist()
         words = [text[a:b] for a, b in zip(low, high, strict=True)]
@@ -267,7 +276,8 @@ class WordSplitter:
         def adjacent(start: int, end: int) -> bool:
             return all(text[high[i] : low[i + 1]] in ("", " ") for i in range(start, end - 1))
 
-        # The longest place first, then the first; none starts or ends inside one looked at before, kept or not.
+        # The longest place first, then the first; none starts or ends inside one looked at before, kept or
+        # not.
         places = sorted(
             (place for place in self._places(words) if adjacent(*place)),
             key=lambda place: (place[0] - place[1], place[0]),

@@ -40,8 +40,8 @@ def test_default_bands_find_99_percent_at_the_threshold(threshold: float) -> Non
 def test_documented_choice_and_curve() -> None:
     bands = choose_bands(0.8, 128)
     assert bands == Bands(21, 6)
-    curve = bands.probability([0.3, 0.5, 0.6, 0.7, 0.75, 0.8])
-    assert curve == pytest.approx([0.015, 0.28, 0.63, 0.93, 0.98, 0.9983], abs=0.008)
+    curve = bands.probability([0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85])
+    assert curve == pytest.approx([0.0152, 0.2816, 0.6334, 0.9279, 0.9836, 0.9983, 0.99995], abs=1e-4)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1])

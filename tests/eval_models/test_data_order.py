@@ -152,11 +152,11 @@ def test_every_byte_is_a_target_once_with_the_right_context(tmp_path: Path, wind
     total = sum(len(t) for _, _, t in every)
     data = training_data(write_corpus(tmp_path / "c", every), window=window, budget_bytes=total, seed=0)
     assert data.bytes_seen == total
-    expected = sorted(
-        list(t[i : i + window].encode()) for _, _, t in every for i in range(0, len(t), window)
-    )
+    expected = sorted(list(t[i : i + window].encode()) for _, _, t in every for i in range(0, len(t), window))
     assert sorted(read_back(data.inputs, data.targets)) == expected
-    texts = {int(h): t.encode() for h, (_, _, t) in zip(hash_documents([d[0] for d in every]), every, strict=True)}
+    texts = {
+        int(h): t.encode() for h, (_, _, t) in zip(hash_documents([d[0] for d in every]), every, strict=True)
+    }
     bigrams = {(END_OF_DOCUMENT, t[0]) for t in texts.values()}
     bigrams |= {pair for t in texts.values() for pair in zip(t, t[1:], strict=False)}
     ends = {(t[-1], END_OF_DOCUMENT) for t in texts.values()}

@@ -97,7 +97,8 @@ def test_states_not(name: str) -> None:
         ("pyproject.toml", '[project]\nlicense = {text = "MIT"}\n', "MIT"),
         (
             "pyproject.toml",
-            '[project]\nlicense = {file = "L"}\nclassifiers=["License :: OSI Approved :: ISC License (ISCL)"]\n',
+            '[project]\nlicense = {file = "L"}\nclassifiers=["License :: OSI Approved :: ISC License '
+            '(ISCL)"]\n',
             "ISC",
         ),
         ("pyproject.toml", '[tool.poetry]\nlicense = "MPL-2.0"\n', "MPL-2.0"),

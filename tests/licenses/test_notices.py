@@ -7,9 +7,12 @@ import pytest
 from licenses import detect_code, detect_text
 
 GPL = (
-    "it under the terms of the GNU {kind}General Public License as published by\n * the Free Software Foundation; "
-    "either version {number} of the License, or\n * (at your option) any later version.\n *\n * See the GNU {kind}General Public "
-    "License for more details.\n * You should have received a copy of the GNU {kind}General Public License along with it."
+    "it under the terms of the GNU {kind}General Public License as published by\n * the Free Software "
+    "Foundation; "
+    "either version {number} of the License, or\n * (at your option) any later version.\n *\n * See "
+    "the GNU {kind}General Public "
+    "License for more details.\n * You should have received a copy of the GNU {kind}General Public "
+    "License along with it."
 )
 TRI = """The contents of this file are subject to the Mozilla Public License Version
  * 1.1 (the "License"); you may not use this file except in compliance with the License.
@@ -40,7 +43,8 @@ CASES = [
     ('license = "GPL"', "GPL-1.0-or-later"),
     ("subject to the terms of the Mozilla Public\n * License, v. 2.0. If a copy", "MPL-2.0"),
     (
-        "Apache License, Version 2.0 <LICENSE-APACHE> or the MIT license\n// <LICENSE-MIT>, at your\n// option.",
+        "Apache License, Version 2.0 <LICENSE-APACHE> or the MIT license\n// <LICENSE-MIT>, at "
+        "your\n// option.",
         None,
     ),
     (

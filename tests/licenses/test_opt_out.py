@@ -120,7 +120,8 @@ def test_absent_columns_and_empty() -> None:
         ("entries:\n  - repo: [a]\n    date: 2026-01-01\n    reason: r", ":2: repo must be a non-empty text"),
         ("entries:\n  - just text", ":2: expected a mapping"),
         (
-            "entries:\n  - {owner: a, date: 2026-01-01, reason: r}\n  - {owner: A, date: 2026-01-01, reason: r}",
+            "entries:\n  - {owner: a, date: 2026-01-01, reason: r}\n  - {owner: A, date: 2026-01-01, "
+            "reason: r}",
             ":3: .*already in line 2",
         ),
         ("entries:\n  - {owner: a, owner: b, date: 2026-01-01, reason: r}", ":2: key 'owner' stands twice"),

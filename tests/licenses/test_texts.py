@@ -54,13 +54,17 @@ def test_every_spdx_text(spdx_texts: dict[str, str]) -> None:
 
 
 def disturbed(text: str) -> str:
-    """As a header comment of somebody else's file: other holder and years, comment marks, other line breaks."""
+    """As a header comment of somebody else's file: other holder and years, comment marks, other line
+    breaks."""
     text = re.sub(r"<year>|\[yyyy\]|\d{4}(?=[ ,-])", "2019", text)
     text = re.sub(r"<[a-z ]{3,40}>|\[name of copyright owner\]", "Jane Q. Holder", text)
     flat = re.split(r"(?<=[a-z,;]) (?=[a-z])", text)
     lines = [" ".join(flat[i : i + 9]) for i in range(0, len(flat), 9)]
     body = "\n".join(f" * {line}" for chunk in lines for line in chunk.split("\n"))
-    return f"/*\n * Copyright (c) 2011-2024 Jane Q. Holder and others\n{body}\n */\nint main(void) {{ return 0; }}\n"
+    return (
+        f"/*\n * Copyright (c) 2011-2024 Jane Q. Holder and others\n{body}\n */\nint main(void) {{ "
+        f"return 0; }}\n"
+    )
 
 
 def test_disturbed_texts(spdx_texts: dict[str, str]) -> None:
@@ -145,7 +149,8 @@ def test_fragment_is_no_text() -> None:
 
 
 def test_installed_packages() -> None:
-    """Where a distribution's metadata has an SPDX expression of one licence, its LICENSE file says the same."""
+    """Where a distribution's metadata has an SPDX expression of one licence, its LICENSE file says the
+    same."""
     checked, wrong = 0, []
     for distribution in metadata.distributions():
         stated = parse_expression(distribution.metadata.get("License-Expression") or "")
@@ -165,7 +170,8 @@ def test_installed_packages() -> None:
 
 
 def test_speed(spdx_texts: dict[str, str]) -> None:
-    """At least 2,000 files a second without a mark and 100 licence texts a second (process time, idle core: 6x that)."""
+    """At least 2,000 files a second without a mark and 100 licence texts a second (process time, idle core:
+    6x that)."""
     plain = "def f(x):\n    return x + 1  # nothing here\n" * 240
     assert not has_mark(plain)
     start = time.process_time()

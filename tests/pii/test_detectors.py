@@ -202,7 +202,11 @@ def test_iban_registry() -> None:
 
 BODY = "\n".join(["MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF8PbnGy0AHB7MhgHcTz6sE2I2yPB"] * 6)
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\n" + BODY + "\n-----END " + "RSA PRIVATE KEY-----"
-JWT = "eyJhbGciOiJub25lIiwidHlwIjoiRkFLRSJ9.eyJzdWIiOiJmYWtlLWFscWpEOSJ9.D1LWINJ1yYBFvh3cpzNNybuXMVp0OeCQVSVkZepp1U9"
+JWT = (
+    "eyJhbGciOiJub25lIiwidHlwIjoiRkFLRSJ9"
+    ".eyJzdWIiOiJmYWtlLWFscWpEOSJ9"
+    ".D1LWINJ1yYBFvh3cpzNNybuXMVp0OeCQVSVkZepp1U9"
+)
 
 
 @pytest.mark.parametrize(

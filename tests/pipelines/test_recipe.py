@@ -5,14 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import recipe_models
+import licenses
+from eval_models.proxies import PROXIES
+from pipelines import annotate, recipe_models
 from pipelines.errors import UsageError
-from pipelines.recipe import STANDARD_ANNOTATORS, Recipe, load_recipe, parse_recipe, recipe_of, recipe_schema
+from pipelines.recipe import (
+    STANDARD_ANNOTATORS,
+    STANDARD_PROXIES,
+    Recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_of,
+    recipe_schema,
+)
 from pipelines.recipe_errors import Problem, RecipeError, dotted, nearest
 from pipelines.recipe_models import parse_bytes
 
@@ -455,13 +466,29 @@ def test_short_names_that_stand_for_several_must_be_written_in_full() -> None:
     assert problem.path == "variants.gopher[0]" and "gopher@datatrove, gopher@dolma" in str(problem)
 
 
-def test_columns_are_checked_where_they_are_known() -> None:
-    columns = {"rpv2@1": ["rps_doc_word_count", "rps_doc_num_sentences"]}
-    parse_recipe(QUICKSTART, columns=columns)
-    with pytest.raises(RecipeError) as caught:
-        parse_recipe(QUICKSTART.replace("rps_doc_word_count", "rps_word_count"), columns=columns)
-    (problem,) = caught.value.problems
-    assert problem.suggestion == "rpv2@1/rps_doc_word_count" and problem.mark.line == 14
+def test_columns_are_checked_where_the_annotators_are_given() -> None:
+    factories = annotate.factories()
+    parse_recipe(QUICKSTART, annotators=factories)
+    for wrong, near in (("rps_word_count", "rpv2@1/rps_doc_word_count"), ("zzz", None)):
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe(QUICKSTART.replace("rps_doc_word_count", wrong), annotators=factories)
+        (problem,) = caught.value.problems
+        assert problem.path == "variants.dedup[1].column" and problem.mark.line == 14
+        assert problem.suggestion == near and "rps_doc_word_count" in str(problem.allowed)
+    with pytest.raises(RecipeError, match="language@1 has no number of this name; found 'language'"):
+        parse_recipe(QUICKSTART.replace("rpv2/rps_doc_word_count", "language/language"), annotators=factories)
+
+
+def test_the_standard_names_exist() -> None:
+    assert set(STANDARD_ANNOTATORS) <= set(annotate.factories())
+    assert set(STANDARD_PROXIES) == set(PROXIES)
+
+
+def test_license_classes_are_those_of_the_detector() -> None:
+    assert get_args(recipe_models.LicenseClass) == licenses.CLASSES
+    assert recipe_models.License().allowed == licenses.DEFAULT_ALLOWED
+    (problem,) = problems(QUICKSTART + "license: {allowed: [permisive]}\n")
+    assert problem.suggestion == "permissive" and problem.path == "license.allowed[0]"
 
 
 @pytest.mark.parametrize(
