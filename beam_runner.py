@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipelines.errors import UsageError
+
 OK, FAILED, WRONG = 0, 1, 2
 _INPUT_HELP = "JSONL (.gz, .zst), Parquet, or a folder of either"
 
@@ -41,7 +43,6 @@ def _split_beam_flags(given: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(handler: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    from pipelines.errors import UsageError
     from pipelines.stages import StageError
 
     try:
@@ -121,11 +122,17 @@ def _parser() -> argparse.ArgumentParser:
     ingest = with_engine(with_output(verb("ingest", _ingest, "read raw files into document shards")))
     ingest.add_argument("paths", nargs="+", help="files, globs or folders")
     ingest.add_argument(
-        "--kind", required=True, choices=["html", "warc", "wet", "jsonl", "parquet", "code"], help="raw format"
+        "--kind",
+        required=True,
+        choices=["html", "warc", "wet", "jsonl", "parquet", "code"],
+        help="raw format",
     )
     ingest.add_argument("--source", default="input", help="name of the source (default: input)")
     ingest.add_argument(
-        "--max-error-rate", type=float, default=1.0, help="fail above this share of rejected items (default: 1)"
+        "--max-error-rate",
+        type=float,
+        default=1.0,
+        help="fail above this share of rejected items (default: 1)",
     )
 
     annotate = with_engine(with_output(verb("annotate", _annotate, "compute annotation columns")))
@@ -191,6 +198,7 @@ def _driver(options: argparse.Namespace, recipe: Any, output: str | None = None)
         recipe,
         absolute(output or recipe.output),
         pipeline_options(engine, extra=options.beam_flags),
+        workers=engine.workers or 1,
         force=getattr(options, "force", False),
     )
 
@@ -210,9 +218,12 @@ def _run_recipe(options: argparse.Namespace) -> int:
 
 
 def _require_proxy_extra() -> None:
-    from eval_models import require_torch
+    from eval_models.proxies import MissingExtra, require_torch
 
-    require_torch()
+    try:
+        require_torch()
+    except MissingExtra as error:
+        raise UsageError(str(error)) from None
 
 
 def _judge_and_report(recipe: Any, output: str, force: bool = False) -> int:
@@ -225,7 +236,6 @@ def _judge_and_report(recipe: Any, output: str, force: bool = False) -> int:
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from pipelines.errors import UsageError
     from pipelines.storage import absolute
 
     recipe = _load(options)
@@ -283,9 +293,11 @@ def _plain_recipe(
 
 def _plain_sources(inputs: Sequence[str], source: str) -> dict[str, Any]:
     """A source for the JSONL and one for the Parquet files among the inputs and in the folders among them."""
-    from pipelines.errors import UsageError
 
-    suffixes = {"jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson"), "parquet": (".parquet",)}
+    suffixes = {
+        "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson"),
+        "parquet": (".parquet",),
+    }
     found: dict[str, list[str]] = {"jsonl": [], "parquet": []}
     for path in inputs:
         if not os.path.exists(path):
@@ -302,9 +314,7 @@ def _plain_sources(inputs: Sequence[str], source: str) -> dict[str, Any]:
     kinds = [kind for kind, files in found.items() if files]
     if not kinds:
         raise UsageError(f"{', '.join(inputs)}: no JSONL or Parquet file there; allowed: {_INPUT_HELP}")
-    return {
-        source if len(kinds) == 1 else f"{source}_{kind}": {"kind": kind, "input": found[kind]} for kind in kinds
-    }
+    return {source if len(kinds) == 1 else f"{source}_{kind}": {"kind": kind, "input": found[kind]} for kind in kinds}
 
 
 def _ingest(options: argparse.Namespace) -> int:
@@ -347,7 +357,6 @@ def _redact(options: argparse.Namespace) -> int:
 
 
 def _curate(options: argparse.Namespace) -> int:
-    from pipelines.errors import UsageError
     from pipelines.recipe import recipe_of
 
     asked = _load(options, options.recipe)

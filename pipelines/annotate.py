@@ -67,9 +67,7 @@ def annotation_schema(columns: pa.Schema) -> pa.Schema:
     return pa.schema([DOCUMENT_SCHEMA.field("doc_id"), *columns])
 
 
-def annotate_rows(
-    annotate: Annotator, batch: pa.RecordBatch
-) -> tuple[pa.RecordBatch, list[tuple[str, str, str]]]:
+def annotate_rows(annotate: Annotator, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[str, str, str]]]:
     """The annotator's columns for every row, and (doc_id, error, message) of the rows that failed (all null).
 
     A failing batch is tried again row by row, so that one bad document costs itself only.

@@ -208,9 +208,7 @@ class CurateUnits:
             falls[variant.name].write(_waterfall(batch, known, verdict, decision))
             _count(tallies[variant.name], variant, batch, split, allowed, decision, held_out, text_bytes)
 
-    def _corpus_rows(
-        self, batch: pa.RecordBatch, known: Annotations
-    ) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+    def _corpus_rows(self, batch: pa.RecordBatch, known: Annotations) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
         """The rows as they stand in a corpus (redacted, filled), and which of them the PII policy lets stand."""
         columns = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
         for target, (annotator, column) in _FILLED.items():
@@ -306,9 +304,9 @@ def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> d
             steps[name] = [steps[name][0] + count[0], steps[name][1] + count[1]]
         for source, counts in record.get("by_source", {}).items():
             for name, count in counts.items():
-                total = sources.setdefault(source, {}).setdefault(name, [0, 0])
-                total[0] += count[0]
-                total[1] += count[1]
+                so_far = sources.setdefault(source, {}).setdefault(name, [0, 0])
+                so_far[0] += count[0]
+                so_far[1] += count[1]
     total = {
         name: [sum(counts[name][i] for counts in sources.values()) for i in (0, 1)]
         for name in ("eligible", TRAIN, HELD_OUT)

@@ -51,6 +51,7 @@ class Driver:
     recipe: Recipe
     output: str
     options: PipelineOptions
+    workers: int = 1  # sizes partitions; the result does not depend on it
     force: bool = False
     redaction: Any = None  # a pipelines.redact.Redaction: documents are written redacted
 
@@ -76,7 +77,7 @@ class Driver:
                 self.dedup()
             if self.recipe.variants:
                 self.split()
-                self.curate()
+                self.make_variants()
             self._write_manifest()
         return self.stages
 
@@ -143,9 +144,7 @@ class Driver:
         inputs.update({f"annotate/{n}": manifests.code_fingerprint(*modules) for n in fills})
         directory = storage.join(annotate.ANNOTATIONS, name)
         options = {"annotator": repr(annotate.annotator(name))}
-        return Stage(
-            f"annotate/{name}", directory, inputs, options, modules, self.recipe.error_rate("annotate")
-        )
+        return Stage(f"annotate/{name}", directory, inputs, options, modules, self.recipe.error_rate("annotate"))
 
     def dedup(self) -> Manifest:
         asked = self.recipe.dedup
@@ -156,7 +155,14 @@ class Driver:
 
         def work() -> Manifest:
             self._clear(stage)
-            find = FindDuplicates(output=self.output, shards=self.document_shards, **options)
+            find = FindDuplicates(
+                output=self.output,
+                shards=self.document_shards,
+                method=asked.method,
+                threshold=asked.threshold,
+                keep=asked.keep,
+                workers=self.workers,
+            )
             records = run_pipeline(
                 self.output,
                 stage.directory,
@@ -198,7 +204,7 @@ class Driver:
 
         return self._do(stage, self.document_shards, work)
 
-    def curate(self) -> None:
+    def make_variants(self) -> None:
         """Every variant that is not finished; the `random_like` ones last, since they need the others' rates."""
         plain = [name for name, steps in self.recipe.variants.items() if not steps.random_like]
         nulls = [name for name in self.recipe.variants if name not in plain]
@@ -219,12 +225,8 @@ class Driver:
             return
         variants = tuple(variant for variant, _ in pending)
         needs = set().union(*(self._curate_needs(variant) for variant in variants))
-        groups = curate.group_shards(
-            [shard["bytes"] for shard in self._document_shards()], self.recipe.shard_bytes
-        )
-        worker = curate.CurateUnits(
-            self.output, variants, tuple(sorted(needs)), self.recipe.pii_policy()
-        )
+        groups = curate.group_shards([shard["bytes"] for shard in self._document_shards()], self.recipe.shard_bytes)
+        worker = curate.CurateUnits(self.output, variants, tuple(sorted(needs)), self.recipe.pii_policy())
         for _, stage in pending:
             self._clear(stage)
         label = "curate " + " ".join(variant.name for variant in variants)
@@ -289,7 +291,10 @@ class Driver:
 
     def _curate_needs(self, variant: curate.Variant) -> set[str]:
         needs = set(variant.needs)
-        optional = {curate.LICENSE, *(annotator for annotator, _ in (("language@1", ""), ("code_stats@1", "")))}
+        optional = {
+            curate.LICENSE,
+            *(annotator for annotator, _ in (("language@1", ""), ("code_stats@1", ""))),
+        }
         needs |= {name for name in optional if name in self.recipe.annotators}
         if self.recipe.dedup is not None:
             needs.add(DEDUP)
@@ -375,9 +380,7 @@ class Driver:
 
     def _write_manifest(self) -> None:
         whole = {"name": self.recipe.name, "stages": {k: m.to_json() for k, m in self.stages.items()}}
-        storage.write_bytes(
-            storage.join(self.output, manifests.MANIFEST), storage.canonical_json(whole)
-        )
+        storage.write_bytes(storage.join(self.output, manifests.MANIFEST), storage.canonical_json(whole))
 
     def _clear(self, stage: Stage, *also: str) -> None:
         """Removes what an earlier or a killed attempt left, the manifest first: from here on it is not done."""

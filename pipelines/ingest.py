@@ -35,9 +35,7 @@ def document_shard(output: str, index: int) -> str:
 def rejected_batch(rows: Sequence[tuple[str, str | None, str, str, str]]) -> pa.RecordBatch:
     """Rows of (id, source, stage, error, message)."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTED_SCHEMA)
-    arrays = [
-        pa.array(list(column), field.type) for column, field in zip(columns, REJECTED_SCHEMA, strict=True)
-    ]
+    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, REJECTED_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=REJECTED_SCHEMA)
 
 
@@ -131,8 +129,6 @@ class IngestUnits:
 def ingest_tasks(units: Sequence[Unit]) -> list[bytes]:
     """Numbers the units: unit i writes part i.  The numbering is part of the plan, not of the execution."""
     return [
-        json.dumps(
-            {"index": index, "source": unit.source, "unit": json.loads(unit.to_json())}, sort_keys=True
-        ).encode()
+        json.dumps({"index": index, "source": unit.source, "unit": json.loads(unit.to_json())}, sort_keys=True).encode()
         for index, unit in enumerate(units)
     ]

@@ -271,7 +271,7 @@ EVERY_SOURCE = "*"
 class HeldOut(Block):
     """Documents kept from every variant for judging; a bare number is the fraction."""
 
-    fraction: Fraction01 = 0.05
+    fraction: OpenFraction = 0.05
     """Expected share of groups."""
     seed: int = Field(default=0, ge=0)
     by: Annotated[dict[str, Grouping], _as(EVERY_SOURCE, str)] = Field(default_factory=dict)

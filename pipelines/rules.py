@@ -164,7 +164,10 @@ class ColumnRule:
             ~(low | high | missing),
             [f"{self.name}/{reason}" for reason in reasons],
             [None if gone else float(value) for gone, value in zip(missing, values, strict=True)],
-            [None if gone else (self.minimum if under else self.maximum) for gone, under in zip(missing, low, strict=True)],
+            [
+                None if gone else (self.minimum if under else self.maximum)
+                for gone, under in zip(missing, low, strict=True)
+            ],
         )
 
 
@@ -177,8 +180,7 @@ def uniform_hash(identities: Sequence[str], salt: str) -> npt.NDArray[np.float64
     """A number in [0, 1) for every id that depends on the id and the salt alone; 53 bits of BLAKE2b."""
     key = hashlib.blake2b(salt.encode(), digest_size=32).digest()
     hashes = [
-        int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8, key=key).digest(), "big") >> 11
-        for i in identities
+        int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8, key=key).digest(), "big") >> 11 for i in identities
     ]
     return np.array(hashes, dtype=np.float64) * 2.0**-53
 

@@ -207,4 +207,3 @@ def split_summary(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         for name, count in record.get("splits", {}).items():
             totals[name] += count
     return totals
-

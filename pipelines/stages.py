@@ -56,9 +56,7 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
-        return manifests.digest(
-            [self.name, self.inputs, self.options, self.code, manifests.library_versions()]
-        )
+        return manifests.digest([self.name, self.inputs, self.options, self.code, manifests.library_versions()])
 
     def manifest_path(self, output: str) -> str:
         return manifests.stage_manifest(output, self.directory)
@@ -67,8 +65,7 @@ class Stage:
         """The stage's manifest if it was made from the same inputs, options, code and libraries."""
         found = manifests.load(self.manifest_path(output))
         if found is None or (
-            manifests.digest([found.stage, found.inputs, found.options, found.code, found.versions])
-            != self.fingerprint
+            manifests.digest([found.stage, found.inputs, found.options, found.code, found.versions]) != self.fingerprint
         ):
             return None
         for shard in found.shards:
@@ -218,9 +215,7 @@ class Timings:
     def measure(self, stage: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        peak_kib = max(
-            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
+        peak_kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         known = storage.read_json(self.path) if storage.exists(self.path) else {}
         known[stage] = {
             "wall_seconds": round(time.monotonic() - started, 2),

@@ -65,9 +65,7 @@ def open_read(path: str) -> BinaryIO:
         return open(path, "rb")
     from apache_beam.io.filesystem import CompressionTypes
 
-    return cast(
-        BinaryIO, _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    )
+    return cast(BinaryIO, _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
 class HashingFile:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from pipelines import storage
 from pipelines.errors import UsageError
 from pipelines.recipe import Recipe
+from pipelines.stages import StageError, Timings
 
 
 def study_plan(recipe: Recipe) -> Any:
@@ -36,18 +36,20 @@ def study_plan(recipe: Recipe) -> Any:
 
 
 def train_proxies(recipe: Recipe, output: str, force: bool = False) -> None:
-    """Trains and scores every run of the study that is not done.  Raises UsageError for a remote output."""
-    from eval_models.runs import run_study
+    """Trains and scores every run of the study that is not done.
+
+    Raises UsageError for a remote output, StageError where a run fails or the corpora cannot be trained on.
+    """
+    from eval_models.data_order import CorpusError
+    from eval_models.runs import StudyError, run_study
 
     if storage.is_remote(output):
         raise UsageError(f"{output}: proxies are trained on a local copy of the corpora; copy the output folder first")
-    if force:
-        storage.remove_tree(storage.join(output, "runs"))
-    timings_path = storage.join(output, "timings.json")
-    from pipelines.stages import Timings
-
-    with Timings(timings_path).measure("train"):
-        run_study(output, study_plan(recipe), progress=sys.stderr.isatty())
+    with Timings(storage.join(output, "timings.json")).measure("train"):
+        try:
+            run_study(output, study_plan(recipe), force=force)
+        except (StudyError, CorpusError) as error:
+            raise StageError(f"training: {error}") from error
 
 
 def report_on(recipe: Recipe, output: str) -> str:

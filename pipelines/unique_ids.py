@@ -28,9 +28,7 @@ def repeated(ids: Sequence[Sequence[str]]) -> dict[int, list[int]]:
 
     Memory: 16 bytes an id; ids of equal 64-bit hashes are compared as strings.
     """
-    hashes = np.fromiter(
-        (xxhash.xxh3_64_intdigest(i.encode()) for shard in ids for i in shard), dtype=np.uint64
-    )
+    hashes = np.fromiter((xxhash.xxh3_64_intdigest(i.encode()) for shard in ids for i in shard), dtype=np.uint64)
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
     starts = np.cumsum([0, *(len(shard) for shard in ids)])

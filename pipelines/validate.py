@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines import manifest as manifests
@@ -71,7 +71,7 @@ def stage_directory(stage: str) -> str:
     raise ValueError(f"unknown stage {stage!r}")
 
 
-def _shard_problems(output: str, shard: dict[str, Any]) -> Iterator[str]:
+def _shard_problems(output: str, shard: Mapping[str, Any]) -> Iterator[str]:
     path = storage.join(output, shard["path"])
     if not storage.exists(path):
         yield f"{path}: missing"

@@ -87,9 +87,7 @@ def annotate(
         raise TypeError("annotate takes a batch or a list of strings, not one string")
     if hasattr(texts, "schema"):
         if any(given is not None for given in (language, kind, path, url)):
-            raise TypeError(
-                "language, kind, path and url go with a list of strings; a batch has its own columns"
-            )
+            raise TypeError("language, kind, path and url go with a list of strings; a batch has its own columns")
         return ANNOTATORS[name]().annotate(texts)
     from quality_signals.batches import batch_of
 

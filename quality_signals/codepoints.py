@@ -6,6 +6,7 @@ with one bit each, so that the kernels agree with the Unicode version of the run
 
 from __future__ import annotations
 
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +24,7 @@ LOWER = 8  # lower or title case: makes str.isupper() of a longer string false
 ALPHA = 16  # str.isalpha()
 NUMERIC = 32  # str.isnumeric()
 SYMBOL = 64  # punctuation of gopher@datatrove: SYMBOLS and the sentence marks
+MARK = 128  # canonical combining class other than 0
 
 # datatrove 0.10.1, utils/text.py, TERMINAL_PUNCTUATION: sentence marks of all scripts, as hexadecimal code
 # points.
@@ -38,9 +40,8 @@ _TERMINAL_RANGES = (
 )
 # datatrove 0.10.1, utils/text.py, PUNCTUATION: cc_net's list of Unicode punctuation (with its full-width 1),
 # ASCII punctuation, and control characters.
-SYMBOLS = (
-    "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
-    + "".join(chr(c) for low, high in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(low, high))
+SYMBOLS = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»" + "".join(
+    chr(c) for low, high in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(low, high)
 )
 
 
@@ -75,6 +76,7 @@ def class_table() -> npt.NDArray[np.uint8]:
         mark(LOWER, str.islower)
         mark(ALPHA, str.isalpha)
         mark(NUMERIC, str.isnumeric)
+        mark(MARK, unicodedata.combining)
         title = np.fromiter(map(str.istitle, chars), dtype=bool, count=len(chars))
         part[title & (part & UPPER == 0)] |= LOWER
     table[ord("_")] |= WORD

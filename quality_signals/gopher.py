@@ -146,7 +146,5 @@ class GopherQuality:
             numbers = None if text is None or splitter is None else measure(text, splitter)
             measured.append(numbers)
             verdicts.append(Verdict(True) if numbers is None else verdict(numbers))
-        columns = [
-            pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in NUMBERS
-        ]
+        columns = [pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in NUMBERS]
         return pa.RecordBatch.from_arrays([*verdict_columns(verdicts), *columns], schema=SCHEMA)

@@ -33,10 +33,7 @@ NUMBERS = {
     "n_lines": "lines (split at newlines, empty ones left out except at the ends)",
     "dup_lines": "lines seen before",
     "dup_line_chars": "characters of those",
-    **{
-        f"top_{n}_gram_chars": f"occurrences times characters of the top {n}-gram; null without one"
-        for n in TOP
-    },
+    **{f"top_{n}_gram_chars": f"occurrences times characters of the top {n}-gram; null without one" for n in TOP},
     **{f"dup_{n}_gram_chars": f"characters of {n}-grams seen before, from left to right" for n in REPEATED},
 }
 # Table A1 of the paper.  The order is datatrove's.
@@ -152,7 +149,5 @@ class GopherRepetition:
             numbers = None if text is None or splitter is None else measure(text, splitter)
             measured.append(numbers)
             verdicts.append(Verdict(True) if numbers is None else verdict(numbers))
-        columns = [
-            pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in NUMBERS
-        ]
+        columns = [pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in NUMBERS]
         return pa.RecordBatch.from_arrays([*verdict_columns(verdicts), *columns], schema=SCHEMA)

@@ -26,9 +26,7 @@ _LABEL = "__label__"
 
 SCHEMA = pa.schema(
     [
-        field(
-            "language", pa.string(), "most likely of 176 languages (ISO 639); null for a text of white space"
-        ),
+        field("language", pa.string(), "most likely of 176 languages (ISO 639); null for a text of white space"),
         field("language_score", pa.float32(), "its probability by the model", "1"),
     ]
 )
@@ -65,9 +63,7 @@ def _model() -> Any:
     try:
         import fasttext
     except ModuleNotFoundError as missing:
-        raise ModelFileError(
-            "language@1 runs its model with fasttext: pip install fasttext-predict"
-        ) from missing
+        raise ModelFileError("language@1 runs its model with fasttext: pip install fasttext-predict") from missing
     return fasttext.load_model(str(checked_model(model_path())))
 
 

@@ -20,9 +20,7 @@ _MAX_SUFFIXES = 3  # of a name with several dots, as many as the longest extensi
 @lru_cache(maxsize=1)
 def _tables() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Extension (lower case), file name and interpreter -> language."""
-    text = (
-        resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
-    )
+    text = resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
     extensions: dict[str, str] = {}
     filenames: dict[str, str] = {}
     interpreters: dict[str, str] = {}

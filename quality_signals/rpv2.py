@@ -102,9 +102,7 @@ class Signals:
     lines: dict[str, npt.NDArray[np.float64]]
 
 
-def document_scores(
-    raw: RawView, norm: NormView, banned: wordlists.Phrases, listed: bool
-) -> dict[str, float]:
+def document_scores(raw: RawView, norm: NormView, banned: wordlists.Phrases, listed: bool) -> dict[str, float]:
     """listed: whether the language has a stop list."""
     text, length = raw.text, len(raw.text)
     words = len(norm.ids)
@@ -135,15 +133,10 @@ def document_scores(
     return {
         "rps_doc_curly_bracket": _ratio(text.count("{") + text.count("}"), length, 0.0),
         "rps_doc_frac_all_caps_words": _ratio(raw.capital_words, raw.words),
-        **{
-            f"rps_doc_frac_chars_dupe_{n}grams": _ratio(int(dupe[n - 5]), characters, 0.0)
-            for n in range(5, 11)
-        },
+        **{f"rps_doc_frac_chars_dupe_{n}grams": _ratio(int(dupe[n - 5]), characters, 0.0) for n in range(5, 11)},
         **{f"rps_doc_frac_chars_top_{n}gram": _ratio(int(top[n - 2]), characters, 0.0) for n in range(2, 5)},
         "rps_doc_frac_lines_end_with_ellipsis": _ratio(raw.ellipsis_lines, len(raw.line_ends)),
-        "rps_doc_frac_no_alph_words": (
-            round(1.0 - raw.alphabetic_words / raw.words, _DECIMALS) if raw.words else NAN
-        ),
+        "rps_doc_frac_no_alph_words": (round(1.0 - raw.alphabetic_words / raw.words, _DECIMALS) if raw.words else NAN),
         "rps_doc_frac_unique_words": _ratio(distinct, words),
         "rps_doc_ldnoobw_words": float(banned_words),
         "rps_doc_lorem_ipsum": _ratio(lorem, len(norm.joined), 0.0),

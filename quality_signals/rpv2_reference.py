@@ -120,9 +120,7 @@ def line_signals(text: str) -> dict[str, list[Span]]:
         ],
         "rps_lines_javascript_counts": [(a, b, float(n.split().count("javascript"))) for a, b, _, n in lines],
         "rps_lines_num_words": [(a, b, len(n.split())) for a, b, _, n in lines],
-        "rps_lines_numerical_chars_fraction": [
-            (a, b, fraction(sum(map(str.isnumeric, n)), n)) for a, b, _, n in lines
-        ],
+        "rps_lines_numerical_chars_fraction": [(a, b, fraction(sum(map(str.isnumeric, n)), n)) for a, b, _, n in lines],
         "rps_lines_start_with_bulletpoint": bullets or [(0, len(text), None)],
         "rps_lines_uppercase_letter_fraction": [
             (a, b, fraction(sum(map(str.isupper, line)), line)) for a, b, line, _ in lines

@@ -19,6 +19,7 @@ from numba import njit
 from quality_signals.codepoints import (
     ALPHA,
     LOWER,
+    MARK,
     NUMERIC,
     SPACE,
     UPPER,
@@ -34,12 +35,11 @@ Ints = npt.NDArray[np.int64]
 
 NEWLINE = ord("\n")
 # RedPajama-Data app/src/core/quality_signals/lines.py: bullets and end marks of the line signals.
-BULLETS = np.array(
-    [0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32
-)
+BULLETS = np.array([0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32)
 TERMINALS = np.array([ord(c) for c in ".!?\u201d"], dtype=np.uint32)
 _JAVASCRIPT = code_points("javascript")
 
+_MAX_MARKS = 256  # in a row, that are left to Python's own normalisation
 _PUNCTUATION = string.punctuation.encode()
 
 
@@ -52,7 +52,42 @@ def normalised(text: str) -> str:
     # ASCII bytes never occur inside a multi-byte UTF-8 sequence, so bytes can be deleted.
     kept = text.encode("utf-8", "surrogatepass").translate(None, _PUNCTUATION)
     lower = kept.decode("utf-8", "surrogatepass").lower()
-    return lower if lower.isascii() else unicodedata.normalize("NFD", lower)
+    if lower.isascii():
+        return lower
+    if _longest_marks(code_points(lower), class_table()) > _MAX_MARKS:
+        return _nfd(lower)
+    return unicodedata.normalize("NFD", lower)
+
+
+def _nfd(text: str) -> str:
+    """NFD in time n log n: each character decomposed, then marks in a row sorted by class, equal ones kept in
+    order.
+
+    CPython sorts marks by insertion, in quadratic time on a text of nothing but marks.
+    """
+    out: list[str] = []
+    row: list[str] = []
+    for c in text:
+        for d in unicodedata.normalize("NFD", c):
+            if unicodedata.combining(d):
+                row.append(d)
+                continue
+            if row:
+                out += sorted(row, key=unicodedata.combining)
+                row.clear()
+            out.append(d)
+    return "".join(out + sorted(row, key=unicodedata.combining))
+
+
+@njit(cache=True, nogil=True)
+def _longest_marks(points, table):  # type: ignore[no-untyped-def]
+    """Length of the longest row of combining marks."""
+    longest = 0
+    row = 0
+    for c in points:
+        row = row + 1 if table[c] & MARK else 0
+        longest = max(longest, row)
+    return longest
 
 
 @njit(cache=True, nogil=True)

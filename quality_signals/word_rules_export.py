@@ -87,8 +87,7 @@ def _merged(pieces: list[str], keep_order: bool) -> str:
             groups.append([piece if body is None else body])
             one.append(body is not None)
     return "|".join(
-        "[" + "".join(bodies) + "]" if single else bodies[0]
-        for bodies, single in zip(groups, one, strict=True)
+        "[" + "".join(bodies) + "]" if single else bodies[0] for bodies, single in zip(groups, one, strict=True)
     )
 
 
@@ -177,9 +176,7 @@ def collect() -> dict[str, Any]:
         # A piece with a top-level alternative is anchored in its first branch only.
         anchored = all(len(_branches(piece)) == 1 for piece in prefixes)
         languages[module.name] = {
-            "prefix": pooled(
-                _merged(prefixes, True) if anchored else "|".join("^" + piece for piece in prefixes)
-            ),
+            "prefix": pooled(_merged(prefixes, True) if anchored else "|".join("^" + piece for piece in prefixes)),
             "anchored": anchored,
             "suffix": pooled(suffix),
             "suffix_chars": _widest(suffixes),

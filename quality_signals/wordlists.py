@@ -129,8 +129,7 @@ def ut1_domains(folder: str) -> dict[str, int]:
                         sets.setdefault(domain, []).append(category)
     if not found:
         raise FileNotFoundError(
-            f"rpv2@1: no UT1 list in {folder!r}; expected <category>/domains "
-            f"for one of {', '.join(UT1_CATEGORIES)}"
+            f"rpv2@1: no UT1 list in {folder!r}; expected <category>/domains for one of {', '.join(UT1_CATEGORIES)}"
         )
     ids = _category_ids()
     return {domain: ids[tuple(sorted(set(names)))] for domain, names in sets.items()}

@@ -78,9 +78,7 @@ class WordSplitter:
 
         prefix, suffix, infix = compiled("prefix"), compiled("suffix"), compiled("infix")
         assert prefix is not None and suffix is not None and infix is not None
-        self._find_prefix: Callable[[str], re.Match[str] | None] = (
-            prefix.match if rules["anchored"] else prefix.search
-        )
+        self._find_prefix: Callable[[str], re.Match[str] | None] = prefix.match if rules["anchored"] else prefix.search
         self._find_suffix = suffix.search
         self._letters_whole: bool = rules["letters_whole"]
         self._suffix_chars: int | None = rules["suffix_chars"]
@@ -92,9 +90,7 @@ class WordSplitter:
         self._is_url: Callable[[str], Any] | None = None if url is None else url.match
         self._is_plain_url: Callable[[str], Any] | None = None if plain_url is None else plain_url.match
         without = set(rules["without"])
-        exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules[
-            "rules"
-        ]
+        exceptions = {key: sizes for key, sizes in shared["base"].items() if key not in without} | rules["rules"]
         self._exceptions: dict[str, Sizes] = {key: tuple(sizes) for key, sizes in exceptions.items()}
         self._longest_exception = max(map(len, self._exceptions))
         self._known: dict[str, Sizes] = {}

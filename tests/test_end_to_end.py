@@ -81,7 +81,9 @@ def test_personal_data_is_replaced_in_every_shard(output: Path) -> None:
 def test_the_null_variant_keeps_as_many_documents_of_each_source_as_its_model(output: Path) -> None:
     manifest = json.loads((output / "manifest.json").read_text())
     kept = {
-        name: {s: counts["documents"] for s, counts in manifest["stages"][f"curate/{name}"]["summary"]["by_source"].items()}
+        name: {
+            s: counts["documents"] for s, counts in manifest["stages"][f"curate/{name}"]["summary"]["by_source"].items()
+        }
         for name in ("baseline", "gopher", "null_gopher")
     }
     assert kept["gopher"]["web"] < kept["baseline"]["web"]

@@ -37,9 +37,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(root: Path, name: str, workers: int = 1, engine: str | None = None) -> Path:
     path = write_recipe(root, root / name, workers)
-    text = path.read_text().replace(
-        "sources:\n", f"sources:\n  notes: {{kind: jsonl, input: {root}/notes/*.jsonl}}\n"
-    )
+    text = path.read_text().replace("sources:\n", f"sources:\n  notes: {{kind: jsonl, input: {root}/notes/*.jsonl}}\n")
     text = text.replace("by: {web: host,", "by: {notes: document, web: host,")
     if engine is not None:
         text = text.replace(f"engine: {{kind: local, workers: {workers}}}", f"engine: {engine}")

@@ -120,9 +120,7 @@ def _closure(asked: list[Requirement]) -> Iterator[str]:
 def test_constraints_cover_everything_that_is_installed() -> None:
     # What PyTorch asks for on a machine with CUDA is pinned by PyTorch.
     of_torch = ("nvidia-", "cuda-", "triton")
-    missing = {
-        name for name in _closure(requirements("proxy", "dev")) if not name.startswith(of_torch)
-    } - set(pinned())
+    missing = {name for name in _closure(requirements("proxy", "dev")) if not name.startswith(of_torch)} - set(pinned())
     assert not missing, f"not in constraints.txt: {sorted(missing)}"
 
 
@@ -141,18 +139,14 @@ def test_every_import_is_of_a_declared_dependency() -> None:
     for package in sorted(own):
         extras = ("proxy",) if package in ("kernels", "eval_models") else ()
         declared = {canonicalize_name(r.name) for r in requirements(*extras)}
-        files = (
-            [ROOT / "beam_runner.py"] if package == "beam_runner" else sorted((ROOT / package).rglob("*.py"))
-        )
+        files = [ROOT / "beam_runner.py"] if package == "beam_runner" else sorted((ROOT / package).rglob("*.py"))
         for path in files:
             for line, module in _imports(path):
                 if module in own or module in sys.stdlib_module_names or module in OPTIONAL_MODULES:
                     continue
                 names = {canonicalize_name(name) for name in distributions.get(module, [module])}
                 if not names & declared:
-                    undeclared.append(
-                        f"{path.relative_to(ROOT)}:{line}: {module} ({', '.join(sorted(names))})"
-                    )
+                    undeclared.append(f"{path.relative_to(ROOT)}:{line}: {module} ({', '.join(sorted(names))})")
     assert not undeclared, "imports of what pyproject.toml does not ask for:\n" + "\n".join(undeclared)
 
 
@@ -256,9 +250,7 @@ def test_the_addresses_of_pages(fetch: ModuleType, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
         archive.writestr("some/data/index.json", json.dumps(index))
     rows = [json.loads(line) for line in fetch.page_urls(tmp_path / "a.whl", "some/data").splitlines()]
-    assert rows == [
-        {"path": f"some/data/html/{n}.html", "url": f"http://example.com/{n}"} for n in (1, 2, 10)
-    ]
+    assert rows == [{"path": f"some/data/html/{n}.html", "url": f"http://example.com/{n}"} for n in (1, 2, 10)]
 
 
 def test_a_failed_fetch_says_what_to_do(tmp_path: Path) -> None:
@@ -283,11 +275,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")
-        },
+        env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")},
     )
 
 
@@ -308,6 +296,4 @@ def test_make_installs_nothing_where_the_stamp_is_fresh(tmp_path: Path) -> None:
 
 def test_make_help_names_the_targets() -> None:
     done = make()
-    assert all(
-        f"make {target}" in done.stdout for target in ("demo", "test", "lint", "clean", "bench-extraction")
-    )
+    assert all(f"make {target}" in done.stdout for target in ("demo", "test", "lint", "clean", "bench-extraction"))

@@ -231,7 +231,7 @@ def test_a_dead_worker_fails_the_study_with_the_name_of_its_run(output: Path) ->
             for child in multiprocessing.active_children():
                 child.kill()
 
-    plan = study(proxies=("mamba-toy",), variants=("full",), budget_bytes=20_000)
+    plan = study(proxies=("mamba-toy",), variants=("full",), budget_bytes=10_000)
     with pytest.raises(StudyError, match=r"full\.mamba-toy\.seed0.*killed by signal 9"):
         run_study(output, plan, kill, evaluation=EVALUATION)
     assert not multiprocessing.active_children()

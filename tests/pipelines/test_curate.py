@@ -30,7 +30,12 @@ def test_shards_are_grouped_in_order_and_none_is_lost(sizes: list[int], target: 
 
 
 DEDUP_SCHEMA = pa.schema(
-    [("doc_id", pa.string()), ("cluster_id", pa.string()), ("duplicate_of", pa.string()), ("similarity", pa.float64())]
+    [
+        ("doc_id", pa.string()),
+        ("cluster_id", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("similarity", pa.float64()),
+    ]
 )
 FAMILY_SCHEMA = pa.schema(
     [
@@ -50,15 +55,28 @@ def curated(tmp_path: Path) -> tuple[Path, list[dict[str, Any]], Variant]:
     ids = [f"d{i}" for i in range(6)]
 
     def write(path: str, schema: pa.Schema, *columns: list[Any]) -> None:
-        write_shard(path, schema, [pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip([ids, *columns], schema, strict=True)], schema=schema)])
+        write_shard(
+            path,
+            schema,
+            [
+                pa.RecordBatch.from_arrays(
+                    [pa.array(c, f.type) for c, f in zip([ids, *columns], schema, strict=True)], schema=schema
+                )
+            ],
+        )
 
-    write_shard(document_shard(output, 0), DOCUMENT_SCHEMA, [document_batch(*[{"text": "é" * (i + 1)} for i in range(6)])])
+    write_shard(
+        document_shard(output, 0),
+        DOCUMENT_SCHEMA,
+        [document_batch(*[{"text": "é" * (i + 1)} for i in range(6)])],
+    )
     write(annotation_shard(output, "split", 0), SPLIT_SCHEMA, [f"g{i}" for i in range(6)],
           ["train", "train", "train", "held_out", "held_out_twin", "held_out_duplicate"])  # fmt: skip
     write(annotation_shard(output, "dedup", 0), DEDUP_SCHEMA, [None] * 6,
           [None, None, "d0", None, None, None], [None, None, 0.9, None, None, None])  # fmt: skip
     write(annotation_shard(output, "family@x", 0), FAMILY_SCHEMA, [True, False, True, False, True, True],
-          [None, "words", None, "words", None, None], [None, 3.0, None, 3.0, None, None], [None, 50.0, None, 50.0, None, None])  # fmt: skip
+          [None, "words", None, "words", None, None], [None, 3.0, None, 3.0, None, None],
+          [None, 50.0, None, 50.0, None, None])  # fmt: skip
     variant = Variant("v", (FamilyRule("family@x", "family@x"), DuplicateRule(threshold=0.8)))
     worker = CurateUnits(output, (variant,), ("dedup", "family@x"))
     records = list(worker.run(CurateUnit(0, 1, (0,)).to_bytes()))

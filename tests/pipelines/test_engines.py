@@ -207,9 +207,7 @@ def build_stages(pipeline: beam.Pipeline, output: str) -> None:
             found | f"Collect-{method}-{exchange}" >> CollectRecords(f"{output}/{method}.json")
 
 
-@pytest.mark.parametrize(
-    "engine", [LocalEngine(), FlinkEngine(kind="flink"), DATAFLOW], ids=["local", "flink", "dataflow"]
-)
+@pytest.mark.parametrize("engine", [FlinkEngine(kind="flink"), DATAFLOW], ids=["flink", "dataflow"])
 def test_the_stages_graphs_run_on_every_engine(
     engine: Engine, documents: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ variants:
   full:     [gopher@datatrove, dedup, license, {rule: opt_out, allow_empty: true}, code_stats]
   null_gopher: {random_like: gopher}
 study: {baseline: baseline, proxies: [mamba-tiny, starcoder-tiny], seeds: 3, budget_bytes: 2MB, held_out: 0.06}
-"""  # noqa: E501
+"""
 
 MINIMAL = "name: m\nsources: {s: {kind: jsonl, input: a.jsonl}}\n"
 

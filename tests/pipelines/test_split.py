@@ -40,7 +40,9 @@ members = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0
 
 
 @given(members)
-def test_twins_are_the_train_members_of_clusters_with_a_held_out_document(rows: list[tuple[int, ...]]) -> None:
+def test_twins_are_the_train_members_of_clusters_with_a_held_out_document(
+    rows: list[tuple[int, ...]],
+) -> None:
     found = twins(np.array(rows, dtype=_MEMBER))
     held = {cluster for cluster, _, _, held_out in rows if held_out}
     assert sorted(found.tolist()) == sorted(r for r in rows if not r[3] and r[0] in held)

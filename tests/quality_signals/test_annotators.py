@@ -56,10 +56,7 @@ def test_only_text_is_needed(name):
 def test_document_schema_with_null_columns(name):
     from pipelines.documents import DOCUMENT_SCHEMA
 
-    rows = [
-        {f.name: None for f in DOCUMENT_SCHEMA}
-        | {"doc_id": "0", "source": "s", "kind": "web", "text": "A b."}
-    ]
+    rows = [{f.name: None for f in DOCUMENT_SCHEMA} | {"doc_id": "0", "source": "s", "kind": "web", "text": "A b."}]
     batch = pa.RecordBatch.from_pylist(rows, schema=DOCUMENT_SCHEMA)
     assert quality_signals.annotate(name, batch).num_rows == 1
 

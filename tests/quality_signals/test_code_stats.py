@@ -18,11 +18,7 @@ from quality_signals.programming_language import from_name, from_shebang, progra
 def test_every_file_has_the_references_values(golden):
     files = {f["id"]: f for f in golden("code_files")}
     expected = golden("code_filters")
-    rows = (
-        CodeStatistics()
-        .annotate(batch_of([files[e["id"]]["content"] for e in expected], kind="code"))
-        .to_pylist()
-    )
+    rows = CodeStatistics().annotate(batch_of([files[e["id"]]["content"] for e in expected], kind="code")).to_pylist()
     dropped = 0
     for row, gold in zip(rows, expected, strict=True):
         if "error" in gold["v1_stats"]:  # the reference cannot take an empty file
@@ -130,22 +126,16 @@ def test_language_by_interpreter(line, language):
 
 
 def test_table_names_each_extension_once():
-    text = (
-        resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
-    )
+    text = resources.files("quality_signals").joinpath("data", "programming_languages.json").read_text("utf-8")
     table = json.loads(text)
     for key in ("extensions", "filenames", "interpreters"):
-        entries = [
-            e.lower() if key == "extensions" else e for row in table.values() for e in row.get(key, ())
-        ]
+        entries = [e.lower() if key == "extensions" else e for row in table.values() for e in row.get(key, ())]
         assert len(entries) == len(set(entries))
     assert sum(len(row.get("extensions", ())) for row in table.values()) > 200
 
 
 def test_kinds_and_given_language():
-    batch = batch_of(
-        ["a = 1\n"] * 3 + [None], kind=["code", "web", None, "code"], path=["a.py", "b.py", None, "c.py"]
-    )
+    batch = batch_of(["a = 1\n"] * 3 + [None], kind=["code", "web", None, "code"], path=["a.py", "b.py", None, "c.py"])
     rows = CodeStatistics().annotate(batch).to_pylist()
     assert [r["size"] for r in rows] == [6, None, 6, None]
     assert [r["programming_language"] for r in rows] == ["Python", None, None, None]

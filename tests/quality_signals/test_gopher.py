@@ -33,9 +33,7 @@ def flat(numbers):
 def test_verdict_and_numbers_of_every_document(annotator, golden):
     docs = golden("web_docs")
     expected = {g["id"]: g for g in golden("web_" + annotator.name.replace("@", "_"))}
-    rows = annotator.annotate(
-        batch_of([d["text"] for d in docs], language=[d["language"] for d in docs])
-    ).to_pylist()
+    rows = annotator.annotate(batch_of([d["text"] for d in docs], language=[d["language"] for d in docs])).to_pylist()
     compared = 0
     for doc, row in zip(docs, rows, strict=True):
         if word_splitter(doc["language"]) is None:

@@ -54,9 +54,7 @@ def test_exceptions_with_spaces():
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=80), st.sampled_from(["en", "de", "fr", "xx"])
-)
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=80), st.sampled_from(["en", "de", "fr", "xx"]))
 def test_words_cover_the_text_in_order(text, language):
     starts, ends = word_splitter(language).spans(text)
     assert all(a < b for a, b in zip(starts, ends, strict=True))
