@@ -52,7 +52,6 @@ def _as_list(value: Any) -> Any:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=int | str), Field(ge=1)]
-Fraction01 = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 # A single string is short for a list of one.
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]

@@ -1,0 +1,185 @@
+"""Each verb alone on plain files, as a user calls it; what a wrong call says; exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_runner import main
+from tests.corpus import prose, write_corpus, write_recipe
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """JSONL with given ids: prose, its copy, a near-copy, and a line with personal data."""
+    rows = [
+        {"id": "a", "text": prose(1), "language": "en"},
+        {"id": "b", "text": prose(1), "language": "en", "url": "https://example.org/b", "stars": 7},
+        {"id": "c", "text": prose(1).replace("river", "stream", 1), "language": "en"},
+        {"id": "d", "text": "Écris à jean.dupont@exemple.fr, dit-elle. " + prose(2), "language": "fr"},
+        {"doc_id": "e", "text": "short"},
+    ]
+    path = tmp_path / "pages.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def column(folder: Path, name: str) -> dict[str, object]:
+    table = pq.read_table(sorted(folder.glob("part-*.parquet")))
+    return dict(zip(table["doc_id"].to_pylist(), table[name].to_pylist(), strict=True))
+
+
+def test_annotate_keeps_given_ids_and_writes_a_folder_an_annotator(pages: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    call = ["annotate", str(pages), "--annotator", "rpv2", "--annotator", "gopher@datatrove", "--output", str(output)]
+    assert main(call) == 0
+    words = column(output / "annotations/rpv2@1", "rps_doc_word_count")
+    assert set(words) == {"a", "b", "c", "d", "e"} and words["e"][0]["score"] == 1  # type: ignore[index]
+    keep = column(output / "annotations/gopher@datatrove", "keep")
+    assert keep["a"] is True and keep["e"] is False
+    assert main(["validate", str(output)]) == 0
+
+
+def test_dedup_names_the_kept_document_and_the_similarity(pages: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main(["dedup", str(pages), "--method", "minhash", "--threshold", "0.8", "--output", str(output)]) == 0
+    duplicate_of = column(output / "annotations/dedup", "duplicate_of")
+    kept = {"a", "b", "c"} - {i for i, other in duplicate_of.items() if other}
+    assert len(kept) == 1 and duplicate_of["d"] is duplicate_of["e"] is None
+    evidence = pq.read_table(output / "annotations/dedup/evidence.parquet").to_pylist()
+    assert {row["kept_id"] for row in evidence} == kept and len(evidence) == 2
+    assert sorted(row["similarity"] for row in evidence)[-1] <= 1.0
+    assert all(row["similarity"] >= 0.8 for row in evidence)
+
+
+def test_exact_dedup_leaves_near_copies(pages: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main(["dedup", str(pages), "--method", "exact", "--output", str(output)]) == 0
+    assert {i: o for i, o in column(output / "annotations/dedup", "duplicate_of").items() if o} == {"b": "a"}
+
+
+def test_redact_replaces_in_the_text_and_keeps_the_spans(pages: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main(["redact", str(pages), "--output", str(output)]) == 0
+    text = column(output / "documents", "text")
+    assert str(text["d"]).startswith("Écris à <EMAIL>, dit-elle.")
+    assert text["a"] == prose(1)
+    spans = column(output / "documents", "pii")["d"]
+    assert [(s["start"], s["end"], s["kind"]) for s in spans] == [(8, 30, "EMAIL")]  # type: ignore[attr-defined]
+    assert not any("exemple.fr" in f.read_bytes().decode("latin-1") for f in output.rglob("*.parquet"))
+    assert main(["validate", str(output)]) == 0
+
+
+def test_compressed_jsonl_parquet_and_folders_give_the_same(pages: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    lines = pages.read_text(encoding="utf-8").splitlines(keepends=True)
+    with gzip.open(folder / "first.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(lines[:3])
+    rows = [json.loads(line) for line in lines[3:]]
+    table = pa.table({"id": [r.get("id") or r["doc_id"] for r in rows], "text": [r["text"] for r in rows]})
+    pq.write_table(table, folder / "rest.parquet")
+    for name, source in (("one", pages), ("two", folder)):
+        assert main(["annotate", str(source), "--annotator", "minhash", "--output", str(tmp_path / name)]) == 0
+    one, two = (column(tmp_path / name / "annotations/minhash@1", "signature") for name in ("one", "two"))
+    assert one == two
+
+
+def test_licenses_prints_one_line_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text("# SPDX-License-Identifier: Apache-2.0 OR MIT\nx = 1\n")
+    (tmp_path / "b.py").write_text("x = 1\n")
+    assert main(["licenses", str(tmp_path), "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [f["path"].rpartition("/")[2] for f in found] == ["a.py", "b.py"]
+    assert found[0]["expression"] == "Apache-2.0 OR MIT" and found[0]["class"] == "permissive"
+    assert found[1]["expression"] is None and found[1]["spans"] == []
+
+
+def test_curate_makes_one_variant_of_a_recipe_from_plain_files(pages: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write_corpus(root, pages=2, modules=1)
+    recipe = write_recipe(root, tmp_path / "unused")
+    recipe.write_text(recipe.read_text().replace("fraction: 0.15", "fraction: 0.4"))
+    output = tmp_path / "out"
+    call = ["curate", str(pages), "--variant", "dedup", "--recipe", str(recipe), "--output", str(output)]
+    assert main(call) == 0
+    verdicts = pq.read_table(output / "corpora/dedup/waterfall.parquet").to_pylist()
+    assert len(verdicts) == 5 and any(row["rule"] == "dedup" for row in verdicts)
+
+
+def test_the_schema_and_the_plan_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe-schema"]) == 0
+    assert "sources" in json.loads(capsys.readouterr().out)["properties"]
+    write_corpus(tmp_path / "corpus", pages=3, modules=2)
+    assert main(["plan", str(write_recipe(tmp_path / "corpus", tmp_path / "out")), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["sources"]["web"]["files"] == 5 and plan["runs"] == 0
+    assert not (tmp_path / "out").exists(), "a plan writes nothing"
+
+
+WRONG_CALLS = {
+    "no such input": (["annotate", "nowhere.jsonl", "--annotator", "rpv2", "--output", "out"], "nowhere.jsonl"),
+    "unknown annotator": (["annotate", "{pages}", "--annotator", "rvp2", "--output", "out"], "rpv2@1"),
+    "no such recipe": (["run", "nowhere.yaml"], "nowhere.yaml"),
+    "no run there": (["validate", "{folder}"], "no finished run"),
+    "not a shard": (["inspect", "{pages}"], "not a .parquet shard"),
+    "nothing matches": (["ingest", "{folder}/*.html", "--kind", "html", "--output", "out"], "nothing matches"),
+    "unknown Beam flag": (
+        ["annotate", "{pages}", "--annotator", "rpv2", "--output", "out", "--", "--no_such_flag=1"],
+        "no_such_flag",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_a_wrong_call_ends_with_2_and_says_what_is_wrong(
+    name: str, pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, said = WRONG_CALLS[name]
+    assert main([word.format(pages=pages, folder=tmp_path) for word in call]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "nothing was begun"
+
+
+def test_a_rule_that_drops_nothing_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.jsonl").write_text("".join(f'{{"id": "{i}", "text": "words of {i}"}}\n' for i in range(30)))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"name: r\noutput: {tmp_path}/out\nsources: {{x: {{kind: jsonl, input: {tmp_path}/x.jsonl}}}}\n"
+        "annotators: [rpv2]\nheld_out: 0.2\nvariants:\n"
+        "  long: [{column: rpv2@1/rps_doc_word_count, min: 1}]\n"
+    )
+    assert main(["run", str(recipe)]) == 1
+    assert "allow_empty: true" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(
+    pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import fcntl
+
+    output = tmp_path / "out"
+    output.mkdir()
+    with open(output / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["annotate", str(pages), "--annotator", "rpv2", "--output", str(output)]) == 1
+    assert "another run is writing there" in capsys.readouterr().err
+
+
+def test_validate_finds_a_changed_byte(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert main(["annotate", str(pages), "--annotator", "rpv2", "--output", str(output)]) == 0
+    shard = output / "documents/part-00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    capsys.readouterr()
+    assert main(["validate", str(output), "--json"]) == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert len(problems) == 1 and "part-00000.parquet" in problems[0] and "sha256" in problems[0]
