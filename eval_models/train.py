@@ -48,8 +48,8 @@ _GATE_ORDER = 2  # of the byte n-gram that a proxy must beat on equal bytes
 class Evaluation:
     """What is scored, and how often.  The same for every run of a study."""
 
-    bytes_per_source: int = 65_536  # held-out bytes scored at the end, of each source
-    bytes_per_document: int = 2_048  # of a longer document a part of this size is scored
+    bytes_per_source: int = 196_608  # held-out bytes scored at the end, of each source
+    bytes_per_document: int = 1_024  # of a longer document a part of this size is scored
     overlap: float = 0.25  # of a scoring window that is context only
     curve_points: int = 6  # evaluations for the learning curve, the last one after the last step
     curve_bytes_per_source: int = 8_192  # the same documents at every point

@@ -266,6 +266,8 @@ class Driver:
     def _rule(self, step: Any) -> rules.Rule:
         if step.column is not None:
             annotator, _, column = step.column.partition("/")
+            if step.any_of:
+                return rules.WordRule(annotator, column, step.any_of)
             return rules.ColumnRule(annotator, column, step.min, step.max)
         match step.rule:
             case "dedup":

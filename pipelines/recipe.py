@@ -237,10 +237,11 @@ def recipe_of(
 
 
 def _known(annotators: Collection[str], proxies: Collection[str]) -> Known:
-    def columns(annotator: str) -> Collection[str] | None:
+    def columns(annotator: str, numbers: bool) -> Collection[str] | None:
         if not isinstance(annotators, Mapping):
             return None
-        return [field.name for field in annotators[annotator]().schema if _has_number(field.type)]
+        fits = _has_number if numbers else _has_words
+        return [field.name for field in annotators[annotator]().schema if fits(field.type)]
 
     return Known(tuple(annotators), tuple(proxies), columns)
 
@@ -252,6 +253,12 @@ def _has_number(column: Any) -> bool:
     if types.is_list(column) and types.is_struct(column.value_type):
         return column.value_type.get_field_index("score") >= 0
     return types.is_integer(column) or types.is_floating(column) or types.is_boolean(column)
+
+
+def _has_words(column: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(column) or types.is_large_string(column)
 
 
 def _checked(document: Document, known: Known) -> Recipe:

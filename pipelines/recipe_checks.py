@@ -43,8 +43,8 @@ class Known:
 
     annotators: tuple[str, ...]
     proxies: tuple[str, ...]
-    columns: Callable[[str], Collection[str] | None]
-    """Annotator -> its columns that a condition can be put on, None where they are not known."""
+    columns: Callable[[str, bool], Collection[str] | None]
+    """Annotator, whether numbers (else words) -> its columns for a condition, None where they are not known."""
 
     def full_names(self, name: str) -> list[str]:
         """['rpv2@1'] for 'rpv2@1' and for 'rpv2'; several where a short name is not enough; else none.
@@ -245,8 +245,8 @@ class Resolution:
             return step
         if step.column is not None:
             return self._column(path, step, annotators)
-        if step.min is not None or step.max is not None:
-            self.report(path, f"min and max belong to a column, not to the rule {step.rule!r}")
+        if step.min is not None or step.max is not None or step.any_of:
+            self.report(path, f"min, max and any_of belong to a column, not to the rule {step.rule!r}")
         at = (*path, "rule") if (*path, "rule") in self.document.values else path
         assert step.rule is not None
         if step.rule in DECISIONS:
@@ -298,20 +298,21 @@ class Resolution:
                 found=repr(step.column),
             )
             return step
-        if step.min is None and step.max is None:
-            self.report(path, "a column condition needs min, max or both")
+        numeric = step.min is not None or step.max is not None
+        if numeric == bool(step.any_of):
+            self.report(path, "a column condition needs min, max or both for a number, any_of for words")
         elif step.min is not None and step.max is not None and step.min > step.max:
             self.report(path, f"min {step.min:g} is greater than max {step.max:g}: nothing passes")
         full = self._full_name(at, name, "annotator")
         if full is None:
             return step
         self._listed(at, full, annotators)
-        columns = self.known.columns(full)
+        columns = self.known.columns(full, not step.any_of)
         if columns is not None and column not in columns:
             suggestion = nearest(column, columns)
             self.report(
                 at,
-                f"{full} has no number of this name",
+                f"{full} has no {'words' if step.any_of else 'number'} of this name",
                 found=repr(column),
                 allowed=listed(sorted(columns)),
                 suggestion=None if suggestion is None else f"{full}/{suggestion}",

@@ -289,11 +289,13 @@ class Step(Block):
     rule: Text | None = None
     """A rule family, or dedup, license, opt_out."""
     column: Text | None = None
-    """ANNOTATOR/COLUMN of a number."""
+    """ANNOTATOR/COLUMN of a number or a word."""
     min: float | None = None
     """Least value that passes."""
     max: float | None = None
     """Greatest value that passes."""
+    any_of: Texts = ()
+    """For a column of words, for example language@1/language: the words that pass."""
     allow_empty: bool = False
     """A rule that drops no document is an error unless this is true."""
 
@@ -304,6 +306,8 @@ class Step(Block):
     def __str__(self) -> str:
         if self.column is None:
             return self.name
+        if self.any_of:
+            return f"{self.column} in {', '.join(self.any_of)}"
         low = "" if self.min is None else f"{self.min:g} <= "
         high = "" if self.max is None else f" <= {self.max:g}"
         return f"{low}{self.column}{high}"

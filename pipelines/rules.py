@@ -171,6 +171,29 @@ class ColumnRule:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class WordRule:
+    """Keeps rows whose word in `annotator`/`column` is one of `any_of`; null does not pass."""
+
+    annotator: str
+    column: str
+    any_of: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.annotator}/{self.column}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.annotator,)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        words = annotations[self.annotator].column(self.column)
+        passed = pc.is_in(words, value_set=pa.array(self.any_of, words.type))
+        reasons = [f"{self.name}/{'is_null' if word is None else word}" for word in words.to_pylist()]
+        return _verdicts(_bools(passed, False), reasons)
+
+
 def _non_empty(column: pa.Array) -> pa.Array:
     """list_element fails on an empty list; such rows become null."""
     return pc.if_else(pc.greater(pc.list_value_length(column), 0), column, pa.scalar(None, column.type))

@@ -13,7 +13,8 @@ import pytest
 from eval_models.report import write_report
 
 pytestmark = pytest.mark.browser
-_CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 def _fixture_module():  # type: ignore[no-untyped-def]

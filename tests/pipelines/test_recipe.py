@@ -182,7 +182,7 @@ CASES = {
     "column without bounds": (
         ", min: 50, max: 1e5",
         "",
-        (14, 21, "variants.dedup[1]", "needs min, max or both", None),
+        (14, 21, "variants.dedup[1]", "needs min, max or both for a number, any_of for words", None),
     ),
     "empty range": ("min: 50", "min: 1e6", (14, 21, "variants.dedup[1]", "nothing passes", None)),
     "bounds of a rule": (
@@ -477,6 +477,19 @@ def test_columns_are_checked_where_the_annotators_are_given() -> None:
         assert problem.suggestion == near and "rps_doc_word_count" in str(problem.allowed)
     with pytest.raises(RecipeError, match="language@1 has no number of this name; found 'language'"):
         parse_recipe(QUICKSTART.replace("rpv2/rps_doc_word_count", "language/language"), annotators=factories)
+
+
+def test_a_condition_on_words() -> None:
+    condition = "{column: language/language, any_of: [en, de]}"
+    text = QUICKSTART.replace("{column: rpv2/rps_doc_word_count, min: 50, max: 1e5}", condition)
+    assert condition in text
+    (step,) = [s for v in parse_recipe(text).variants.values() for s in v.steps if s.any_of]
+    assert step.column == "language@1/language" and step.any_of == ("en", "de")
+    for wrong, said in (("any_of: [en], min: 1", "any_of for words"), ("any_of: []", "any_of for words")):
+        with pytest.raises(RecipeError, match=said):
+            parse_recipe(text.replace("any_of: [en, de]", wrong))
+    with pytest.raises(RecipeError, match="has no words of this name"):
+        parse_recipe(text.replace("language/language,", "rpv2/rps_doc_word_count,"), annotators=annotate.factories())
 
 
 def test_the_standard_names_exist() -> None:

@@ -13,6 +13,7 @@ from pipelines.rules import (
     decide,
     random_cut,
     random_salt,
+    WordRule,
     uniform_hash,
 )
 from tests.conftest import document_batch
@@ -58,6 +59,14 @@ def test_a_column_rule_reads_flat_numbers_and_document_spans() -> None:
         assert verdicts.passed.tolist() == [False, True, False, False]
         assert verdicts.rule == [f"x@1/{column}/min", None, f"x@1/{column}/max", f"x@1/{column}/is_null"]
         assert verdicts.threshold == [10, None, 100, None]
+
+
+def test_a_word_rule_keeps_the_named_words_and_no_null() -> None:
+    batch = document_batch(*[{"text": t} for t in "abc"])
+    columns = pa.record_batch({"language": pa.array(["en", "de", None])})
+    verdicts = WordRule("language@1", "language", ("en", "fr")).judge(batch, {"language@1": columns})
+    assert verdicts.passed.tolist() == [True, False, False]
+    assert verdicts.rule == [None, "language@1/language/de", "language@1/language/is_null"]
 
 
 def test_the_first_failed_rule_decides_and_later_rules_do_not_count_the_row() -> None:
