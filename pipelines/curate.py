@@ -25,7 +25,7 @@ from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
 from pipelines.rules import Annotations, Decision, Rule, decide, random_cut, random_salt, uniform_hash
 from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
-from pipelines.split import HELD_OUT, SPLIT, TRAIN
+from pipelines.split import HELD_OUT, HELD_OUT_COPY, OUT_OF_SCOPE, SPLIT, TRAIN, TWIN
 
 CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
@@ -202,7 +202,7 @@ class CurateUnits:
         for variant in self.variants:
             decision = decide(variant.rules, batch, known, train)
             verdict = np.where(decision.passed, TRAIN, np.where(held_out, HELD_OUT, "dropped"))
-            _name_fixed_steps(decision, split, allowed)
+            _name_fixed_steps(decision, split, known[SPLIT].column("scope_rule").to_pylist(), allowed)
             writers[variant.name, TRAIN].write(corpus.filter(pa.array(decision.passed)))
             writers[variant.name, HELD_OUT].write(corpus.filter(pa.array(held_out)))
             falls[variant.name].write(_waterfall(batch, known, verdict, decision))
@@ -230,12 +230,22 @@ class CurateUnits:
 
 
 # Steps before a variant's own rules, the same for every variant, in the order in which they are applied.
-_FIXED_STEPS = (PII_RULE, "held_out_twin", "held_out_duplicate", HELD_OUT)
+_FIXED_STEPS = (PII_RULE, OUT_OF_SCOPE, TWIN, HELD_OUT_COPY, HELD_OUT)
 
 
-def _name_fixed_steps(decision: Decision, split: npt.NDArray[Any], allowed: npt.NDArray[np.bool_]) -> None:
+def _name_fixed_steps(
+    decision: Decision,
+    split: npt.NDArray[Any],
+    scope_rules: Sequence[str | None],
+    allowed: npt.NDArray[np.bool_],
+) -> None:
     for row in np.flatnonzero((split != TRAIN) | ~allowed):
-        decision.rule[row] = PII_RULE if not allowed[row] else None if split[row] == HELD_OUT else split[row]
+        if not allowed[row]:
+            decision.rule[row] = PII_RULE
+        elif split[row] == OUT_OF_SCOPE:
+            decision.rule[row] = f"{OUT_OF_SCOPE}/{scope_rules[row]}"
+        else:
+            decision.rule[row] = None if split[row] == HELD_OUT else split[row]
 
 
 def _waterfall(

@@ -28,6 +28,7 @@ from pipelines.inputs import InputDigests
 from pipelines.manifest import Manifest
 from pipelines.readers import PlanError, Source, Unit, plan_units
 from pipelines.recipe import Recipe
+from pipelines.recipe_models import Step
 from pipelines.stages import Stage, StageError, Timings, map_units, progress, run_pipeline
 from pipelines.unique_ids import reject_repeated_ids
 from pipelines.validate import stage_directory
@@ -179,10 +180,10 @@ class Driver:
     def split(self) -> Manifest:
         held = self.recipe.held_out
         by = {name: self.recipe.held_out_grouping(name) for name in self.recipe.sources}
-        options = {"fraction": held.fraction, "seed": held.seed, "by": by}
-        deduplicated = self.recipe.dedup is not None
-        stage = self._stage(SPLIT, [INGEST, *([DEDUP] if deduplicated else [])], options)
-        held_out = split.HeldOut(held.fraction, held.seed, by)
+        scope = tuple(self._rule(step) for step in self.recipe.scope)
+        plan = split.Plan(split.HeldOut(held.fraction, held.seed, by), scope, self.recipe.dedup is not None)
+        options = {"fraction": held.fraction, "seed": held.seed, "by": by, "scope": [repr(rule) for rule in scope]}
+        stage = self._stage(SPLIT, [INGEST, *map(_stage_of, plan.annotations)], options)
 
         def work() -> Manifest:
             self._clear(stage)
@@ -190,7 +191,7 @@ class Driver:
 
             def build(pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
                 listed = pipeline | "Units" >> beam.Create(units, reshuffle=False).with_output_types(bytes)
-                return listed | "Split" >> split.SplitDocuments(self.output, held_out, deduplicated)
+                return listed | "Split" >> split.SplitDocuments(self.output, plan)
 
             records = run_pipeline(self.output, stage.directory, build, self.options)
             summary = split.split_summary(records)
@@ -263,7 +264,11 @@ class Driver:
             return curate.Variant(name, (rules.RandomRule(like, cuts),))
         return curate.Variant(name, tuple(self._rule(step) for step in steps.steps))
 
-    def _rule(self, step: Any) -> rules.Rule:
+    def _rule(self, step: Step) -> rules.Rule:
+        rule = self._rule_on_all(step)
+        return rules.OfSources(rule, step.sources) if step.sources else rule
+
+    def _rule_on_all(self, step: Step) -> rules.Rule:
         if step.column is not None:
             annotator, _, column = step.column.partition("/")
             if step.any_of:
@@ -278,6 +283,7 @@ class Driver:
             case "opt_out":
                 return rules.OptOutRule(self._opt_out)
             case name:
+                assert name is not None
                 return rules.FamilyRule(self.recipe.annotator_of(name), name)
 
     @functools.cached_property
@@ -307,7 +313,7 @@ class Driver:
     def _curate_stage(self, variant: curate.Variant) -> Stage:
         needs = self._curate_needs(variant)
         stages = [INGEST, SPLIT]
-        stages += [DEDUP if need == DEDUP else f"annotate/{need}" for need in sorted(needs)]
+        stages += [_stage_of(need) for need in sorted(needs)]
         options = {
             "rules": [repr(rule) for rule in variant.rules],
             "pii_policy": repr(self.recipe.pii_policy()),
@@ -418,6 +424,11 @@ class Driver:
             except BlockingIOError:
                 raise StageError(f"{self.output}: another run is writing there") from None
             yield
+
+
+def _stage_of(annotations: str) -> str:
+    """The stage that writes those annotations."""
+    return DEDUP if annotations == DEDUP else f"annotate/{annotations}"
 
 
 def _by_source(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

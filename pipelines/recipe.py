@@ -33,6 +33,7 @@ from pipelines.recipe_models import (
     Name,
     Pii,
     SourceBlock,
+    Steps,
     Study,
     Texts,
     VariantField,
@@ -76,6 +77,8 @@ class Recipe(Block):
     license: License = License()
     opt_out: Texts = ()
     """Files that name what must not be in any variant with the rule opt_out."""
+    scope: Steps = ()
+    """What the corpus is meant to hold: what fails is in no variant and not among the held-out documents."""
     held_out: HeldOutField = HeldOut()
     variants: dict[Name, VariantField] = Field(default_factory=dict)
     study: Study | None = None
@@ -135,11 +138,15 @@ class Recipe(Block):
                 raise UsageError(f"{key}: {path}: no such file")
 
     def for_plain_files(self, variant: str, output: str, sources: Mapping[str, Any]) -> dict[str, Any]:
-        """This recipe for one variant and other sources, as values for `recipe_of`; it has no study."""
+        """This recipe for one variant and other sources, as values for `recipe_of`; it has no study.
+
+        Steps that look at some sources only look at all of the given ones: the names are not the recipe's.
+        """
         values = self.resolved()
         chosen = self.variants[variant]
         real = chosen if chosen.random_like is None else self.variants[chosen.random_like]
-        needed = {step.column.partition("/")[0] if step.column else step.rule for step in real.steps}
+        steps = (*self.scope, *real.steps)
+        needed = {step.column.partition("/")[0] if step.column else step.rule for step in steps}
         values["annotators"] = [
             name
             for name in self.annotators
@@ -147,6 +154,9 @@ class Recipe(Block):
         ]
         kept = (variant, chosen.random_like)
         values["variants"] = {name: value for name, value in values["variants"].items() if name in kept}
+        for steps_of in (values["scope"], *(each["steps"] for each in values["variants"].values())):
+            for step in steps_of:
+                step.pop("sources", None)
         values["held_out"]["by"] = {k: v for k, v in self.held_out.by.items() if k == EVERY_SOURCE}
         values.pop("study", None)
         values["engine"] = self.engine.model_dump(mode="json", exclude_none=True)

@@ -191,16 +191,19 @@ class Resolution:
         annotators = self._annotators()
         variants = {}
         for name, variant in recipe.variants.items():
-            steps = [
-                self._step(("variants", name), i, step, annotators) for i, step in enumerate(variant.steps)
-            ]
+            at: Path = ("variants", name)
+            if not isinstance(self.document.data["variants"][name], list):
+                at = (*at, "steps")
+            steps = [self._step((*at, i), step, annotators) for i, step in enumerate(variant.steps)]
             variants[name] = variant.model_copy(update={"steps": tuple(steps)})
         self._engine()
+        scope = [self._step(("scope", i), step, annotators) for i, step in enumerate(recipe.scope)]
         self._nulls()
         self._blocks(annotators)
         updates: dict[str, Any] = {
             "annotators": annotators,
             "variants": variants,
+            "scope": tuple(scope),
             "held_out": self._held_out(),
         }
         if recipe.study is not None:
@@ -236,10 +239,10 @@ class Resolution:
                 full_names.append(full)
         return tuple(full_names)
 
-    def _step(self, variant: Path, index: int, step: Step, annotators: Collection[str]) -> Step:
-        path: Path = (*variant, index)
-        if not isinstance(self.document.data["variants"][variant[-1]], list):
-            path = (*variant, "steps", index)
+    def _step(self, path: Path, step: Step, annotators: Collection[str]) -> Step:
+        for source in step.sources:
+            if source not in self.recipe.sources:
+                self._unknown((*path, "sources"), "unknown source", source, self.recipe.sources)
         if (step.rule is None) == (step.column is None):
             self.report(path, "a step has either rule or column", found="both" if step.rule else "neither")
             return step

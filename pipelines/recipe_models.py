@@ -296,6 +296,8 @@ class Step(Block):
     """Greatest value that passes."""
     any_of: Texts = ()
     """For a column of words, for example language@1/language: the words that pass."""
+    sources: Texts = ()
+    """Sources whose documents the step looks at; those of others pass.  All where it is missing."""
     allow_empty: bool = False
     """A rule that drops no document is an error unless this is true."""
 
@@ -313,6 +315,9 @@ class Step(Block):
         return f"{low}{self.column}{high}"
 
 
+Steps = Annotated[tuple[Annotated[Step, _as("rule", str)], ...], BeforeValidator(_as_list)]
+
+
 def _as_variant(value: Any) -> Any:
     return {"steps": value} if isinstance(value, list | tuple) else value
 
@@ -323,7 +328,7 @@ class Variant(Block):
     A bare list is short for {steps: list}.
     """
 
-    steps: Annotated[tuple[Annotated[Step, _as("rule", str)], ...], BeforeValidator(_as_list)] = ()
+    steps: Steps = ()
     random_like: Text | None = None
     """The variant whose keep rate is copied, source by source."""
 

@@ -194,6 +194,27 @@ class WordRule:
         return _verdicts(_bools(passed, False), reasons)
 
 
+@dataclasses.dataclass(frozen=True)
+class OfSources:
+    """A rule that looks at the documents of some sources only; the others pass."""
+
+    rule: Rule
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.rule.needs
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        verdicts = self.rule.judge(batch, annotations)
+        mine = _bools(pc.is_in(batch.column("source"), value_set=pa.array(self.sources, pa.string())), False)
+        return _verdicts(verdicts.passed | ~mine, verdicts.rule, verdicts.value, verdicts.threshold)
+
+
 def _non_empty(column: pa.Array) -> pa.Array:
     """list_element fails on an empty list; such rows become null."""
     return pc.if_else(pc.greater(pc.list_value_length(column), 0), column, pa.scalar(None, column.type))

@@ -2,7 +2,8 @@
 
 A document is held out if its group is: the host of a page, the repository of a file, or what the recipe
 names.  Whole groups, so that no site or repository stands on both sides; and where a near-duplicate of a
-held-out document stands in another group, that twin is barred from every training set.
+held-out document stands in another group, that twin is barred from every training set.  What is outside the
+recipe's scope is on neither side.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import apache_beam as beam
@@ -23,21 +24,25 @@ from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.exchange import Exchange
 from pipelines.ingest import document_shard
 from pipelines.manifest import Books
-from pipelines.rules import uniform_hash
+from pipelines.rules import Rule, decide, uniform_hash
 from pipelines.shards import read_aligned, write_shard
 
 SPLIT = "split"
 TRAIN, HELD_OUT = "train", "held_out"
 TWIN, HELD_OUT_COPY = "held_out_twin", "held_out_duplicate"
+OUT_OF_SCOPE = "out_of_scope"
+_SPLITS = (TRAIN, HELD_OUT, TWIN, HELD_OUT_COPY, OUT_OF_SCOPE)
 GROUPINGS = ("host", "repo", "directory", "cluster", "document")
 SPLIT_SCHEMA = pa.schema(
     [
         DOCUMENT_SCHEMA.field("doc_id"),
         pa.field("group", pa.string(), metadata={"description": "what is held out as a whole"}),
         pa.field("split", pa.string(), metadata={"description": "train, held_out, or why neither"}),
+        pa.field("scope_rule", pa.string(), metadata={"description": "the rule that puts it out of scope"}),
     ]
 )
 _COLUMNS = ["doc_id", "source", "url", "repo", "path"]
+_WITHOUT_TEXT = [name for name in DOCUMENT_SCHEMA.names if name != "text"]
 # What goes through the exchange for a document in a near-duplicate cluster.
 _MEMBER = np.dtype([("cluster", "<u8"), ("shard", "<u4"), ("row", "<u4"), ("held_out", "u1")])
 _PARTITION_BITS = 6
@@ -77,7 +82,23 @@ class HeldOut:
         return uniform_hash(groups, f"held_out/{self.seed}") < self.fraction
 
 
-def split_of(held_out: bool, duplicate: bool, twin: bool) -> str:
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the split depends on: who is held out, what is in scope, and the annotations that tell."""
+
+    held_out: HeldOut
+    scope: tuple[Rule, ...] = ()
+    deduplicated: bool = False
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        needs = {need for rule in self.scope for need in rule.needs}
+        return tuple(sorted(needs | ({"dedup"} if self.deduplicated else set())))
+
+
+def split_of(in_scope: bool, held_out: bool, duplicate: bool, twin: bool) -> str:
+    if not in_scope:
+        return OUT_OF_SCOPE
     if held_out:
         return HELD_OUT_COPY if duplicate else HELD_OUT
     return TWIN if twin else TRAIN
@@ -89,32 +110,45 @@ def twins(members: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return members[(members["held_out"] == 0) & np.isin(members["cluster"], held)]
 
 
-def _rows(output: str, index: int, deduplicated: bool, held_out: HeldOut) -> Iterator[tuple[Any, ...]]:
-    """(doc_id, group, cluster, duplicate, held out) of every document of a shard, in order."""
-    annotations = {"dedup": annotation_shard(output, "dedup", index)} if deduplicated else {}
-    for batch, known in read_aligned(document_shard(output, index), annotations, _COLUMNS):
-        if deduplicated:
+class _Row(NamedTuple):
+    doc_id: str
+    group: str
+    cluster: str | None
+    duplicate: bool
+    held_out: bool
+    scope_rule: str | None
+
+
+def _rows(output: str, index: int, plan: Plan) -> Iterator[_Row]:
+    """Every document of a shard, in order."""
+    annotations = {name: annotation_shard(output, name, index) for name in plan.annotations}
+    for batch, known in read_aligned(document_shard(output, index), annotations, _WITHOUT_TEXT):
+        if plan.deduplicated:
             clusters = known["dedup"].column("cluster_id").to_pylist()
             duplicates = known["dedup"].column("duplicate_of").to_pylist()
         else:
             clusters = duplicates = [None] * batch.num_rows
-        groups = held_out.groups(batch, clusters)
-        held = held_out.held_out(groups)
-        yield from zip(batch.column("doc_id").to_pylist(), groups, clusters, duplicates, held, strict=True)
+        decision = decide(plan.scope, batch, known)
+        groups = plan.held_out.groups(batch, clusters)
+        held = plan.held_out.held_out(groups) & decision.passed
+        for doc_id, group, cluster, duplicate, held_out, rule in zip(
+            batch.column("doc_id").to_pylist(), groups, clusters, duplicates, held, decision.rule, strict=True
+        ):
+            yield _Row(doc_id, group, cluster, duplicate is not None, bool(held_out), rule)
 
 
 class _ClusterMembers(beam.DoFn):
     """Unit -> (partition of the cluster, packed members), for documents that are in a cluster."""
 
-    def __init__(self, output: str, held_out: HeldOut) -> None:
-        self._output, self._held_out = output, held_out
+    def __init__(self, output: str, plan: Plan) -> None:
+        self._output, self._plan = output, plan
 
     def process(self, unit: bytes) -> Iterator[tuple[int, bytes]]:
         index = json.loads(unit)["index"]
         rows = [
-            (_cluster_hash(cluster), index, row, held)
-            for row, (_, _, cluster, _, held) in enumerate(_rows(self._output, index, True, self._held_out))
-            if cluster
+            (_cluster_hash(row.cluster), index, number, row.held_out)
+            for number, row in enumerate(_rows(self._output, index, self._plan))
+            if row.cluster
         ]
         members = np.array(rows, dtype=_MEMBER)
         partitions = (members["cluster"] >> np.uint64(64 - _PARTITION_BITS)).astype(np.int64)
@@ -138,27 +172,23 @@ class _Twins(beam.DoFn):
 
 
 class _WriteSplit(beam.DoFn):
-    def __init__(self, output: str, held_out: HeldOut, deduplicated: bool) -> None:
-        self._output, self._held_out, self._deduplicated = output, held_out, deduplicated
+    def __init__(self, output: str, plan: Plan) -> None:
+        self._output, self._plan = output, plan
 
     def process(self, shard: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
         index, packed = shard
         barred = set(np.frombuffer(b"".join(packed), dtype="<u4").tolist())
-        ids, groups, splits = [], [], []
-        for row, (doc_id, group, _, duplicate, held) in enumerate(
-            _rows(self._output, index, self._deduplicated, self._held_out)
-        ):
-            ids.append(doc_id)
-            groups.append(group)
-            splits.append(split_of(bool(held), duplicate is not None, row in barred))
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array(ids, pa.string()), pa.array(groups, pa.string()), pa.array(splits, pa.string())],
-            schema=SPLIT_SCHEMA,
-        )
+        rows = list(_rows(self._output, index, self._plan))
+        splits = [
+            split_of(row.scope_rule is None, row.held_out, row.duplicate, number in barred)
+            for number, row in enumerate(rows)
+        ]
+        columns = [[r.doc_id for r in rows], [r.group for r in rows], splits, [r.scope_rule for r in rows]]
+        batch = pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in columns], schema=SPLIT_SCHEMA)
         written = write_shard(annotation_shard(self._output, SPLIT, index), SPLIT_SCHEMA, [batch])
-        counts = {name: splits.count(name) for name in (TRAIN, HELD_OUT, TWIN, HELD_OUT_COPY)}
-        dropped = {name: counts[name] for name in (TWIN, HELD_OUT_COPY) if counts[name]}
-        books = Books(len(ids), counts[TRAIN] + counts[HELD_OUT], dropped)
+        counts = {name: splits.count(name) for name in _SPLITS}
+        dropped = {name: n for name, n in counts.items() if n and name not in (TRAIN, HELD_OUT)}
+        books = Books(len(rows), counts[TRAIN] + counts[HELD_OUT], dropped)
         record = {**written.record(self._output), "books": books.to_json(), "splits": counts}
         yield json.dumps(record, sort_keys=True).encode()
 
@@ -176,18 +206,17 @@ class SplitDocuments(beam.PTransform):
     """
 
     output: str
-    held_out: HeldOut
-    deduplicated: bool
+    plan: Plan
 
     def expand(self, units: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
         spread = units | "SpreadUnits" >> beam.Reshuffle()
         shards = spread | "NumberShards" >> beam.Map(_with_shard_number).with_output_types(tuple[int, bytes])
         inputs = [shards]
-        if self.deduplicated:
+        if self.plan.deduplicated:
             barred = (
                 spread
                 | "ClusterMembers"
-                >> beam.ParDo(_ClusterMembers(self.output, self.held_out)).with_output_types(tuple[int, bytes])
+                >> beam.ParDo(_ClusterMembers(self.output, self.plan)).with_output_types(tuple[int, bytes])
                 | "ByCluster" >> Exchange()
                 | "Twins" >> beam.ParDo(_Twins()).with_output_types(tuple[int, bytes])
             )
@@ -196,13 +225,12 @@ class SplitDocuments(beam.PTransform):
             tuple(inputs)
             | "ShardsAndTwins" >> beam.Flatten()
             | "ByShard" >> beam.GroupByKey()
-            | "WriteSplit"
-            >> beam.ParDo(_WriteSplit(self.output, self.held_out, self.deduplicated)).with_output_types(bytes)
+            | "WriteSplit" >> beam.ParDo(_WriteSplit(self.output, self.plan)).with_output_types(bytes)
         )
 
 
 def split_summary(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    totals = dict.fromkeys((TRAIN, HELD_OUT, TWIN, HELD_OUT_COPY), 0)
+    totals = dict.fromkeys(_SPLITS, 0)
     for record in records:
         for name, count in record.get("splits", {}).items():
             totals[name] += count

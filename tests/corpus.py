@@ -14,6 +14,12 @@ _WORDS = (
 ).split()
 
 
+_GERMAN = (
+    "Der Fluss fließt seit jeher durch die alte Stadt, und an jedem Markttag kommen die Bauern mit ihren Wagen. "
+    "Die Kinder laufen zwischen den Ständen umher, bis am Abend die Lampen an beiden Ufern angezündet werden. "
+)
+
+
 def prose(seed: int, sentences: int = 14) -> str:
     """English-looking sentences with stop words, different for every seed."""
     rng = random.Random(seed)
@@ -62,6 +68,8 @@ def write_corpus(root: Path, pages: int = 60, modules: int = 40) -> None:
             text = prose(i - 1)  # an exact copy of the page before
         if i % 10 == 9:
             text = prose(i - 1).replace("river", "stream", 1)  # nearly a copy
+        if i % 20 == 11:
+            text = _GERMAN * 3  # outside the scope of the recipe below
         if i % 15 == 4:
             text = "buy now " * 60  # what Gopher's rules drop
         if i % 11 == 3:
@@ -96,6 +104,8 @@ annotators: [language, rpv2, gopher@datatrove, gopher_repetition@datatrove, code
 dedup: {{method: minhash, threshold: 0.8, keep: longest}}
 pii: {{policy: default}}
 opt_out: {root}/opt-out.yaml
+scope:
+  - {{column: language/language, any_of: [en], sources: web}}
 held_out: {{fraction: 0.15, seed: 0, by: {{web: host, code: directory}}}}
 max_error_rate: 0.1
 variants:

@@ -57,6 +57,18 @@ def test_each_dropped_document_names_rule_value_and_threshold_or_its_twin(output
             assert row["value"] is not None and row["threshold"] is not None
 
 
+def test_what_is_out_of_scope_is_in_no_variant_and_not_held_out(output: Path) -> None:
+    languages = {
+        row["language"]
+        for shard in (output / "corpora").glob("*/data/*.parquet")
+        for row in pq.read_table(shard, columns=["language", "source"]).to_pylist()
+        if row["source"] == "web"
+    }
+    assert languages == {"en"}
+    rules = [row["rule"] for row in waterfall(output, "baseline").values()]
+    assert rules.count("out_of_scope/language@1/language/de") == 3
+
+
 def test_copyleft_code_is_in_the_baseline_and_not_in_the_full_variant(output: Path) -> None:
     def licenses(variant: str) -> set[str | None]:
         return {

@@ -71,7 +71,7 @@ def curated(tmp_path: Path) -> tuple[Path, list[dict[str, Any]], Variant]:
         [document_batch(*[{"text": "é" * (i + 1)} for i in range(6)])],
     )
     write(annotation_shard(output, "split", 0), SPLIT_SCHEMA, [f"g{i}" for i in range(6)],
-          ["train", "train", "train", "held_out", "held_out_twin", "held_out_duplicate"])  # fmt: skip
+          ["train", "train", "train", "held_out", "held_out_twin", "held_out_duplicate"], [None] * 6)  # fmt: skip
     write(annotation_shard(output, "dedup", 0), DEDUP_SCHEMA, [None] * 6,
           [None, None, "d0", None, None, None], [None, None, 0.9, None, None, None])  # fmt: skip
     write(annotation_shard(output, "family@x", 0), FAMILY_SCHEMA, [True, False, True, False, True, True],

@@ -10,10 +10,10 @@ from pipelines.rules import (
     DuplicateRule,
     FamilyRule,
     RandomRule,
+    WordRule,
     decide,
     random_cut,
     random_salt,
-    WordRule,
     uniform_hash,
 )
 from tests.conftest import document_batch

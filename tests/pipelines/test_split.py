@@ -48,8 +48,9 @@ def test_twins_are_the_train_members_of_clusters_with_a_held_out_document(
     assert sorted(found.tolist()) == sorted(r for r in rows if not r[3] and r[0] in held)
 
 
-def test_every_document_has_one_of_four_places() -> None:
-    assert split_of(True, False, False) == "held_out"
-    assert split_of(True, True, False) == "held_out_duplicate"
-    assert split_of(False, True, True) == "held_out_twin"
-    assert split_of(False, True, False) == "train"
+def test_every_document_has_one_of_five_places() -> None:
+    assert split_of(True, True, False, False) == "held_out"
+    assert split_of(True, True, True, False) == "held_out_duplicate"
+    assert split_of(True, False, True, True) == "held_out_twin"
+    assert split_of(True, False, True, False) == "train"
+    assert split_of(False, False, True, False) == "out_of_scope"
