@@ -492,6 +492,16 @@ def test_a_condition_on_words() -> None:
         parse_recipe(text.replace("language/language,", "rpv2/rps_doc_word_count,"), annotators=annotate.factories())
 
 
+def test_scope_and_sources_of_a_step() -> None:
+    scope = "scope:\n  - {column: language/language, any_of: [en], sources: web}\nvariants:"
+    recipe = parse_recipe(QUICKSTART.replace("variants:", scope))
+    assert recipe.scope[0].column == "language@1/language" and recipe.scope[0].sources == ("web",)
+    with pytest.raises(RecipeError, match="unknown source") as caught:
+        parse_recipe(QUICKSTART.replace("variants:", scope.replace("sources: web", "sources: wbe")))
+    (problem,) = caught.value.problems
+    assert problem.path == "scope[0].sources" and problem.suggestion == "web"
+
+
 def test_the_standard_names_exist() -> None:
     assert set(STANDARD_ANNOTATORS) <= set(annotate.factories())
     assert set(STANDARD_PROXIES) == set(PROXIES)
