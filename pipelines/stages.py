@@ -212,9 +212,12 @@ class Timings:
     path: str
 
     @contextlib.contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
+    def measure(self, stage: str, worked: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """worked: asked at the end; a stage that found everything done keeps the time of when it worked."""
         started = time.monotonic()
         yield
+        if not worked():
+            return
         peak_kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         known = storage.read_json(self.path) if storage.exists(self.path) else {}
         known[stage] = {

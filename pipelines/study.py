@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from typing import Any
 
 from pipelines import storage
@@ -45,11 +47,18 @@ def train_proxies(recipe: Recipe, output: str, force: bool = False) -> None:
 
     if storage.is_remote(output):
         raise UsageError(f"{output}: proxies are trained on a local copy of the corpora; copy the output folder first")
-    with Timings(storage.join(output, "timings.json")).measure("train"):
+    before = _results(output)
+    timings = Timings(storage.join(output, "timings.json"))
+    with timings.measure("train", worked=lambda: _results(output) != before):
         try:
             run_study(output, study_plan(recipe), force=force)
         except (StudyError, CorpusError) as error:
             raise StageError(f"training: {error}") from error
+
+
+def _results(output: str) -> set[tuple[str, int]]:
+    """The finished runs, and when each was finished."""
+    return {(path, os.stat(path).st_mtime_ns) for path in glob.glob(storage.join(output, "runs/*/result.json"))}
 
 
 def report_on(recipe: Recipe, output: str) -> str:
