@@ -195,7 +195,7 @@ class Driver:
 
             records = run_pipeline(self.output, stage.directory, build, self.options)
             summary = split.split_summary(records)
-            if not summary[split.HELD_OUT]:
+            if not summary[split.HELD_OUT] and self.recipe.study is not None:
                 raise StageError(
                     f"stage split: no document was held out of {self.stages[INGEST].books.kept:,}: the "
                     f"{held.fraction:.1%} of groups by {sorted(set(by.values()))} hold none. "

@@ -141,6 +141,7 @@ class Recipe(Block):
         """This recipe for one variant and other sources, as values for `recipe_of`; it has no study.
 
         Steps that look at some sources only look at all of the given ones: the names are not the recipe's.
+        A rule may find nothing to drop in a few files.
         """
         values = self.resolved()
         chosen = self.variants[variant]
@@ -157,6 +158,7 @@ class Recipe(Block):
         for steps_of in (values["scope"], *(each["steps"] for each in values["variants"].values())):
             for step in steps_of:
                 step.pop("sources", None)
+                step["allow_empty"] = True
         values["held_out"]["by"] = {k: v for k, v in self.held_out.by.items() if k == EVERY_SOURCE}
         values.pop("study", None)
         values["engine"] = self.engine.model_dump(mode="json", exclude_none=True)

@@ -31,7 +31,7 @@ from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
 from pipelines.ingest import document_shard
 from pipelines.recipe_models import DataflowEngine, Engine, FlinkEngine, LocalEngine, PortableEngine
 from pipelines.shards import write_shard
-from pipelines.split import HeldOut, SplitDocuments
+from pipelines.split import HeldOut, Plan, SplitDocuments
 from pipelines.stages import CollectRecords, MapUnits
 
 DATAFLOW = DataflowEngine(
@@ -192,10 +192,10 @@ def build_stages(pipeline: beam.Pipeline, output: str) -> None:
     """Every graph of the data stages, side by side."""
     units = pipeline | "Units" >> beam.Create([b"0"], reshuffle=False).with_output_types(bytes)
     worker = AnnotateUnits(output, ())
-    held_out = HeldOut(0.1, 0, {"s": "host"})
+    plan = Plan(HeldOut(0.1, 0, {"s": "host"}), deduplicated=True)
     for name, records in (
         ("Annotate", units | "MapUnits" >> MapUnits(worker)),
-        ("Split", units | "Split" >> SplitDocuments(output, held_out, deduplicated=True)),
+        ("Split", units | "Split" >> SplitDocuments(output, plan)),
     ):
         records | f"Collect{name}" >> CollectRecords(f"{output}/{name}.json")
     for method in ("exact", "minhash"):
