@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipelines.readers.limits import Limits
-from pipelines.readers.records import Item, Refused, Rejected, Skipped
+from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
 from pipelines.readers.streams import compression, inflated
 
@@ -38,8 +38,6 @@ def read_jsonl(
                 yield document_from_row(_parse(line), locator, source, document_kind)
             except Refused as refused:
                 yield refused.at(locator)
-            except Skipped as skipped:
-                yield skipped.at(locator)
     except Refused as refused:
         yield Rejected(name, refused.error, f"after line {number}: {refused.message}")
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.readers.files import Files
 from pipelines.readers.limits import Limits
-from pipelines.readers.records import Item, Refused, Rejected, Skipped
+from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
 
 SUFFIXES = (".parquet", ".pq")
@@ -116,8 +116,6 @@ def read_parquet(
                         yield document_from_row(values, locator, source, document_kind)
                     except Refused as refused:
                         yield refused.at(locator)
-                    except Skipped as skipped:
-                        yield skipped.at(locator)
         except Refused as refused:
             yield Rejected(f"{name}#{at}", refused.error, f"row group {index}: {refused.message}")
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:

@@ -90,7 +90,7 @@ class Document:
     )
     source: str
     kind: str
-    text: str  # never holds NUL or a lone surrogate
+    text: str  # never holds a lone surrogate; NUL only where a row of JSONL or Parquet gave it
     doc_id: str = ""  # the given id, or the hash of source and locator
     url: str | None = None
     repo: str | None = None

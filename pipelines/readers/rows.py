@@ -4,15 +4,17 @@ meta."""
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from pipelines.readers.records import Document, Refused, Skipped, checked_id, safe_text
+from pipelines.readers.records import Document, Refused, checked_id, safe_text
 
 _COLUMNS = (
     "url", "repo", "path", "commit", "timestamp", "mime", "content_sha256", "swhid",
     "language", "programming_language",
 )  # fmt: skip
 DEFAULT_KIND = "web"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def as_text(value: Any) -> str:
@@ -26,7 +28,10 @@ def as_text(value: Any) -> str:
 
 
 def document_from_row(row: dict[str, Any], locator: str, source: str, document_kind: str | None) -> Document:
-    """Raises Refused (missing_text, invalid_id, bad_json) or Skipped('empty')."""
+    """Raises Refused (missing_text, invalid_id, bad_json).
+
+    A row with an empty text is a document: somebody gave it an id and may ask for it.  Rules drop it if they must.
+    """
     text = row.get("text")
     if isinstance(text, bytes):
         try:
@@ -38,9 +43,8 @@ def document_from_row(row: dict[str, Any], locator: str, source: str, document_k
         raise Refused("missing_text", what)
     id_column = next((name for name in ("doc_id", "id") if row.get(name) is not None), None)
     given = checked_id(row[id_column]) if id_column else ""
-    if not text.strip():
-        raise Skipped("empty")
-    text, replaced = safe_text(text)
+    if _SURROGATE.search(text):
+        raise Refused("undecodable", "the text holds a lone surrogate, which no UTF-8 can hold")
     kind = row.get("kind")
     document = Document(
         locator=locator,
@@ -56,8 +60,6 @@ def document_from_row(row: dict[str, Any], locator: str, source: str, document_k
         document.meta = _meta(row, {"text", "kind", "meta", *_COLUMNS, *([id_column] if id_column else [])})
     except (RecursionError, ValueError) as error:
         raise Refused("bad_json", f"a column that cannot be stored: {type(error).__name__}") from error
-    if replaced:
-        document.meta["replaced_characters"] = str(replaced)  # NUL and lone surrogates, now U+FFFD
     return document
 
 

@@ -375,7 +375,7 @@ def _row_cases() -> None:
     case("-twice.jsonl", "duplicate_id", lambda rng: b'{"id": "same", "text": "a b"}\n' * 2)
     case("-ids.jsonl", "invalid_id", lambda rng: b'{"id": [], "text": "a"}\n{"id": "", "text": "b"}\n')
     case("-nul-id.jsonl", "invalid_id", lambda rng: b'{"id": "a\\u0000", "text": "a"}\n')
-    case("-surrogates.jsonl", None, lambda rng: b'{"text": "lone \\ud800 and \\udc00 and \\u0000."}\n')
+    case("-surrogates.jsonl", "undecodable", lambda rng: b'{"text": "lone \\ud800 and \\udc00 and \\u0000."}\n')
     case("-invalid.jsonl", "undecodable", lambda rng: good + b'{"text": "\xff\xfe"}\n' + good)
     case("-utf16.jsonl", "undecodable", lambda rng: "\ufeffa\n".encode("utf-16"))
     case("-nul.jsonl", "bad_json", lambda rng: bytes(5000))

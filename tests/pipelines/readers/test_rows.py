@@ -93,7 +93,6 @@ def test_a_document_shard_is_read_back_as_it_was(tmp_path: Path, read_all: Any) 
         (b'{"text": "a", "id": 1.5}', "invalid_id"),
         (b'{"text": "a", "id": "\\ud800"}', "invalid_id"),
         (b'{"text": "a", "id": "' + b"x" * 2000 + b'"}', "invalid_id"),
-        (b'{"text": "  "}', "empty"),
     ],
 )
 def test_a_bad_line_is_one_item(tmp_path: Path, outcomes: Any, line: bytes, error: str) -> None:
@@ -101,11 +100,20 @@ def test_a_bad_line_is_one_item(tmp_path: Path, outcomes: Any, line: bytes, erro
     assert outcomes(tmp_path, "jsonl") == {"a.jsonl#1": "web", "a.jsonl#2": error, "a.jsonl#3": "web"}
 
 
-def test_nul_and_lone_surrogates_never_reach_the_text(tmp_path: Path, read_all: Any) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "a\\u0000b\\ud800c \\ud83d\\ude00", "x\\udfff": "\\ud800"}\n')
-    (document,) = read_all(tmp_path, "jsonl")
-    assert document.text == "a\ufffdb\ufffdc \U0001f600"
-    assert document.meta == {"x\ufffd": "\ufffd", "replaced_characters": "2"}
+def test_a_text_with_a_lone_surrogate_is_refused_and_one_with_nul_is_kept_as_it_is(
+    tmp_path: Path, read_all: Any, outcomes: Any
+) -> None:
+    lines = '{"text": "a\\ud800b"}\n{"text": "a\\u0000b \\ud83d\\ude00", "x\\udfff": "\\ud800"}\n'
+    (tmp_path / "a.jsonl").write_text(lines)
+    assert outcomes(tmp_path, "jsonl") == {"a.jsonl#1": "undecodable", "a.jsonl#2": "web"}
+    document = read_all(tmp_path, "jsonl")[1]
+    assert document.text == "a\0b \U0001f600"
+    assert document.meta == {"x\ufffd": "\ufffd"}
+
+
+def test_an_empty_text_is_a_document(tmp_path: Path, read_all: Any) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "text": ""}\n{"id": "y", "text": "  "}\n')
+    assert [(d.doc_id, d.text) for d in read_all(tmp_path, "jsonl")] == [("x", ""), ("y", "  ")]
 
 
 def test_the_kind_of_the_row_wins_over_that_of_the_source(tmp_path: Path, read_all: Any) -> None:
