@@ -1,7 +1,7 @@
 """Annotate: columns beside the text, one shard an annotator and a document shard, row for row.
 
-All annotators that are to run see a batch once, in the recipe's order.  What an earlier annotator finds out
-about the language fills the `language` and `programming_language` columns that the later ones read.
+All annotators that are to run see a batch once.  Those of FILLS go first: what they find out about the language
+fills the `language` and `programming_language` columns that the others read.
 """
 
 from __future__ import annotations

@@ -37,9 +37,16 @@ INGEST, DEDUP, SPLIT = "ingest", "dedup", "split"
 # Source files whose change makes a stage run again.
 _COMMON = ("pipelines.documents", "pipelines.shards", "pipelines.stages", "pipelines.storage")
 _MODULES = {
-    INGEST: (*_COMMON, "pipelines.ingest", "pipelines.readers", "licenses"),
+    INGEST: (
+        *_COMMON,
+        "pipelines.ingest",
+        "pipelines.readers",
+        "pipelines.redact",
+        "pipelines.unique_ids",
+        "licenses",
+    ),
     DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.find_duplicates", "dedup"),
-    SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.split"),
+    SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.rules", "pipelines.split"),
     "annotate": (*_COMMON, "pipelines.annotate"),
     "curate": (*_COMMON, "pipelines.curate", "pipelines.rules", "pipelines.card", "licenses", "pii"),
 }
@@ -104,15 +111,18 @@ class Driver:
             records = map_units(self.output, stage.directory, tasks, worker, self.options)
             if any(source.kind in ("jsonl", "parquet") for source in self.sources):
                 records = reject_repeated_ids(self.output, records)
-            done = stage.finish(self.output, records, _by_source(records))
-            if not done.books.kept:
-                raise StageError(f"stage ingest: no document was read: {done.books}")
-            return done
+            if not any(record["rows"] for record in records if "books" in record):
+                raise StageError(f"stage ingest: no document was read; see {self.output}/{ingest.REJECTED}")
+            return stage.finish(self.output, records, _by_source(records))
 
         return self._do(stage, len(tasks), work)
 
     def annotate(self, names: Sequence[str]) -> None:
-        """All annotators that are not finished, in one pass over the documents."""
+        """All annotators that are not finished, in one pass over the documents.
+
+        Those that fill columns of the documents go first, wherever the recipe names them.
+        """
+        names = sorted(names, key=lambda name: name not in annotate.FILLS)
         known = annotate.factories()
         stages = {name: self._annotate_stage(name, names) for name in names}
         pending, given = [], []
@@ -138,14 +148,19 @@ class Driver:
             self._done(stages[name], stages[name].finish(self.output, mine, {}))
 
     def _annotate_stage(self, name: str, names: Sequence[str]) -> Stage:
-        package = type(annotate.annotator(name)).__module__.partition(".")[0]
-        fills = [n for n in annotate.FILLS if n in names and n != name]
-        inputs = {INGEST: self.stages[INGEST].sha256}
-        modules = (*_MODULES["annotate"], package)
-        inputs.update({f"annotate/{n}": manifests.code_fingerprint(*modules) for n in fills})
-        directory = storage.join(annotate.ANNOTATIONS, name)
-        options = {"annotator": repr(annotate.annotator(name))}
-        return Stage(f"annotate/{name}", directory, inputs, options, modules, self.recipe.error_rate("annotate"))
+        """The inputs of an annotator are the documents, and the columns that other annotators fill."""
+        fillers = [] if name in annotate.FILLS else [n for n in annotate.FILLS if n in names]
+        return Stage(
+            f"annotate/{name}",
+            storage.join(annotate.ANNOTATIONS, name),
+            {
+                INGEST: self.stages[INGEST].sha256,
+                **{f"annotate/{n}": manifests.code_fingerprint(*_annotator_modules(n)) for n in fillers},
+            },
+            {"annotator": repr(annotate.annotator(name))},
+            _annotator_modules(name),
+            self.recipe.error_rate("annotate"),
+        )
 
     def dedup(self) -> Manifest:
         asked = self.recipe.dedup
@@ -424,6 +439,11 @@ class Driver:
             except BlockingIOError:
                 raise StageError(f"{self.output}: another run is writing there") from None
             yield
+
+
+def _annotator_modules(name: str) -> tuple[str, ...]:
+    package = type(annotate.annotator(name)).__module__.partition(".")[0]
+    return (*_MODULES["annotate"], package)
 
 
 def _stage_of(annotations: str) -> str:

@@ -45,6 +45,21 @@ def test_annotate_keeps_given_ids_and_writes_a_folder_an_annotator(pages: Path, 
     assert main(["validate", str(output)]) == 0
 
 
+def test_the_order_and_the_number_of_calls_change_no_column(pages: Path, tmp_path: Path) -> None:
+    pages.write_text(pages.read_text(encoding="utf-8").replace('"language": "fr"', '"stars": 1'), encoding="utf-8")
+
+    def stop_words(*calls: list[str]) -> dict[str, object]:
+        output = tmp_path / "-".join(name for names in calls for name in names)
+        for names in calls:
+            chosen = [word for name in names for word in ("--annotator", name)]
+            assert main(["annotate", str(pages), *chosen, "--output", str(output)]) == 0
+        return column(output / "annotations/rpv2@1", "rps_doc_stop_word_fraction")
+
+    together = stop_words(["language", "rpv2"])
+    assert stop_words(["rpv2", "language"]) == together
+    assert stop_words(["language"], ["rpv2", "language"]) == together
+
+
 def test_dedup_names_the_kept_document_and_the_similarity(pages: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert main(["dedup", str(pages), "--method", "minhash", "--threshold", "0.8", "--output", str(output)]) == 0
@@ -158,6 +173,16 @@ def test_a_rule_that_drops_nothing_fails_the_run(tmp_path: Path, capsys: pytest.
     )
     assert main(["run", str(recipe)]) == 1
     assert "allow_empty: true" in capsys.readouterr().err
+
+
+def test_an_input_without_a_document_fails_and_is_not_taken_for_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.jsonl").write_text("not json\n")
+    call = ["annotate", str(tmp_path / "x.jsonl"), "--annotator", "rpv2", "--output", str(tmp_path / "out")]
+    for _ in range(2):
+        assert main(call) == 1
+        assert "no document was read" in capsys.readouterr().err
 
 
 def test_two_runs_do_not_write_to_one_folder(
