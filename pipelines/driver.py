@@ -197,7 +197,7 @@ class Driver:
         by = {name: self.recipe.held_out_grouping(name) for name in self.recipe.sources}
         scope = tuple(self._rule(step) for step in self.recipe.scope)
         plan = split.Plan(split.HeldOut(held.fraction, held.seed, by), scope, self.recipe.dedup is not None)
-        options = {"fraction": held.fraction, "seed": held.seed, "by": by, "scope": [repr(rule) for rule in scope]}
+        options = {"fraction": held.fraction, "seed": held.seed, "by": by, "scope": _described(scope)}
         stage = self._stage(SPLIT, [INGEST, *map(_stage_of, plan.annotations)], options)
 
         def work() -> Manifest:
@@ -255,9 +255,9 @@ class Driver:
             summary = curate.variant_summary(variant, mine)
             self._refuse_untouched(variant, summary)
             mine.append(curate.merge_waterfall(self.output, variant.name, groups).record(self.output))
-            done = stage.finish(self.output, mine, summary)
+            done = stage.conclude(self.output, mine, summary)
             write_card(self.output, self.recipe.name, variant.name, done)
-            self._done(stage, done)
+            self._done(stage, stage.commit(self.output, done))
 
     def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
         allowed = self.recipe.variants[variant.name].allow_empty
@@ -330,7 +330,7 @@ class Driver:
         stages = [INGEST, SPLIT]
         stages += [_stage_of(need) for need in sorted(needs)]
         options = {
-            "rules": [repr(rule) for rule in variant.rules],
+            **_described(variant.rules),
             "pii_policy": repr(self.recipe.pii_policy()),
             "shard_bytes": self.recipe.shard_bytes,
         }
@@ -439,6 +439,11 @@ class Driver:
             except BlockingIOError:
                 raise StageError(f"{self.output}: another run is writing there") from None
             yield
+
+
+def _described(chain: Sequence[rules.Rule]) -> dict[str, Any]:
+    """Rules in a manifest: names to read, and one hash of all they hold; an opt-out list is not published so."""
+    return {"rules": [rule.name for rule in chain], "rules_sha256": manifests.digest([repr(r) for r in chain])}
 
 
 def _annotator_modules(name: str) -> tuple[str, ...]:

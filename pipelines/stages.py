@@ -75,7 +75,16 @@ class Stage:
         return found
 
     def finish(self, output: str, records: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> Manifest:
-        """Checks the books and the error rate, then writes the manifest, last of all files of the stage."""
+        """`conclude`, then `commit`."""
+        return self.commit(output, self.conclude(output, records, summary))
+
+    def commit(self, output: str, manifest: Manifest) -> Manifest:
+        """Writes the manifest, last of all files of the stage: from here on the stage is done."""
+        storage.write_bytes(self.manifest_path(output), storage.canonical_json(manifest.to_json()))
+        return manifest
+
+    def conclude(self, output: str, records: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> Manifest:
+        """The stage's manifest.  Raises StageError where the books do not balance or too much was rejected."""
         records = list(records)
         books = sum((Books.from_json(r["books"]) for r in _first_of_each_path(records)), Books())
         if not books.balanced:
@@ -87,7 +96,7 @@ class Stage:
                 f"max_error_rate {self.max_error_rate:.2%}; most often {worst} ({books.rejected[worst]:,}). "
                 f"See {storage.join(output, 'rejected')}"
             )
-        done = Manifest(
+        return Manifest(
             self.name,
             dict(self.inputs),
             dict(self.options),
@@ -97,8 +106,6 @@ class Stage:
             manifests.shards_of(records),
             dict(summary),
         )
-        storage.write_bytes(self.manifest_path(output), storage.canonical_json(done.to_json()))
-        return done
 
 
 def _first_of_each_path(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
