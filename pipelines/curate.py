@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
-from pipelines.annotate import annotation_shard
+from pipelines.annotate import FILLS, annotation_shard, fill_columns
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
@@ -31,11 +31,6 @@ CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
 PII = "pii@1"
 LICENSE = "license@1"
-# Annotation columns that become document columns of a corpus.
-_FILLED = {
-    "language": ("language@1", "language"),
-    "programming_language": ("code_stats@1", "programming_language"),
-}
 PII_TYPE = pa.list_(
     pa.struct(
         [
@@ -210,10 +205,10 @@ class CurateUnits:
 
     def _corpus_rows(self, batch: pa.RecordBatch, known: Annotations) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
         """The rows as they stand in a corpus (redacted, filled), and which of them the PII policy lets stand."""
-        columns = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
-        for target, (annotator, column) in _FILLED.items():
+        for annotator, fills in FILLS.items():
             if annotator in known:
-                columns[target] = pc.coalesce(columns[target], known[annotator].column(column))
+                batch = fill_columns(batch, known[annotator], fills)
+        columns = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
         columns["cluster"] = known[SPLIT].column("group")
         has_license = LICENSE in known
         columns["license"] = known[LICENSE].column("expression") if has_license else _strings([None] * batch.num_rows)

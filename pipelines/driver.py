@@ -127,7 +127,7 @@ class Driver:
         stages = {name: self._annotate_stage(name, names) for name in names}
         pending, given = [], []
         for name, stage in stages.items():
-            found = None if self.force else stage.finished(self.output)
+            found = self._finished(stage)
             if found is None:
                 pending.append(name)
             else:
@@ -136,7 +136,7 @@ class Driver:
                     given.append(name)
         if not pending:
             return
-        units = [json.dumps({"index": i}).encode() for i in range(self.document_shards)]
+        units = self._shard_units()
         worker = annotate.AnnotateUnits(self.output, tuple(known[name]() for name in pending), tuple(given))
         for name in pending:
             self._clear(stages[name], storage.join(ingest.REJECTED, f"{name}-part-*"))
@@ -202,7 +202,7 @@ class Driver:
 
         def work() -> Manifest:
             self._clear(stage)
-            units = [json.dumps({"index": i}).encode() for i in range(self.document_shards)]
+            units = self._shard_units()
 
             def build(pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
                 listed = pipeline | "Units" >> beam.Create(units, reshuffle=False).with_output_types(bytes)
@@ -232,7 +232,7 @@ class Driver:
         for name in names:
             variant = self.variant(name)
             stage = self._curate_stage(variant)
-            found = None if self.force else stage.finished(self.output)
+            found = self._finished(stage)
             if found is not None:
                 self.stages[stage.name] = found
             else:
@@ -299,7 +299,7 @@ class Driver:
                 return rules.OptOutRule(self._opt_out)
             case name:
                 assert name is not None
-                return rules.FamilyRule(self.recipe.annotator_of(name), name)
+                return rules.FamilyRule(name)
 
     @functools.cached_property
     def _opt_out(self) -> Any:
@@ -314,10 +314,7 @@ class Driver:
 
     def _curate_needs(self, variant: curate.Variant) -> set[str]:
         needs = set(variant.needs)
-        optional = {
-            curate.LICENSE,
-            *(annotator for annotator, _ in (("language@1", ""), ("code_stats@1", ""))),
-        }
+        optional = {curate.LICENSE, *annotate.FILLS}
         needs |= {name for name in optional if name in self.recipe.annotators}
         if self.recipe.dedup is not None:
             needs.add(DEDUP)
@@ -354,6 +351,10 @@ class Driver:
     def document_shards(self) -> int:
         return len(self._document_shards())
 
+    def _shard_units(self) -> list[bytes]:
+        """One unit a document shard: its number."""
+        return [json.dumps({"index": index}).encode() for index in range(self.document_shards)]
+
     def _document_shards(self) -> list[Mapping[str, Any]]:
         prefix = ingest.DOCUMENTS + "/"
         return [shard for shard in self.stages[INGEST].shards if shard["path"].startswith(prefix)]
@@ -387,13 +388,16 @@ class Driver:
         )
 
     def _do(self, stage: Stage, shards: int, work: Any) -> Manifest:
-        found = None if self.force else stage.finished(self.output)
+        found = self._finished(stage)
         if found is None:
             with self.timings.measure(stage.name), self._progress(stage.name, stage, shards):
                 found = work()
             self._done(stage, found)
         self.stages[stage.name] = found
         return found
+
+    def _finished(self, stage: Stage) -> Manifest | None:
+        return None if self.force else stage.finished(self.output)
 
     def _done(self, stage: Stage, manifest: Manifest) -> None:
         self.stages[stage.name] = manifest

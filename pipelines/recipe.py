@@ -100,10 +100,6 @@ class Recipe(Block):
         by = self.held_out.by
         return by.get(source) or by.get(EVERY_SOURCE) or GROUPINGS[self.sources[source].kind]
 
-    def annotator_of(self, rule: str) -> str:
-        """The annotator whose verdict the rule is."""
-        return rule
-
     def reader_limits(self) -> readers.Limits:
         from pipelines.readers import Limits as ReaderLimits
 

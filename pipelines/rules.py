@@ -66,15 +66,14 @@ def _bools(column: pa.Array, null: bool) -> npt.NDArray[np.bool_]:
 class FamilyRule:
     """Keeps what a rule family keeps.  A row that the annotator failed on has no verdict and does not pass."""
 
-    annotator: str
-    name: str
+    name: str  # of the annotator
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return (self.annotator,)
+        return (self.name,)
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
-        columns = annotations[self.annotator]
+        columns = annotations[self.name]
         rules = [
             f"{self.name}/{rule}" if rule is not None else f"{self.name}/not_annotated"
             for rule in columns.column("rule").to_pylist()
@@ -132,16 +131,11 @@ class OptOutRule:
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnRule:
-    """Keeps rows whose number in `annotator`/`column` lies in [minimum, maximum]; null does not pass.
-
-    A list<struct<start, end, score>> column (RedPajama's form) counts by its single document span.
-    """
+class _OfColumn:
+    """What rules on one column of an annotator share."""
 
     annotator: str
     column: str
-    minimum: float | None
-    maximum: float | None
 
     @property
     def name(self) -> str:
@@ -150,6 +144,17 @@ class ColumnRule:
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.annotator,)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnRule(_OfColumn):
+    """Keeps rows whose number in `annotator`/`column` lies in [minimum, maximum]; null does not pass.
+
+    A list<struct<start, end, score>> column (RedPajama's form) counts by its single document span.
+    """
+
+    minimum: float | None
+    maximum: float | None
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
         column = annotations[self.annotator].column(self.column)
@@ -172,20 +177,10 @@ class ColumnRule:
 
 
 @dataclasses.dataclass(frozen=True)
-class WordRule:
+class WordRule(_OfColumn):
     """Keeps rows whose word in `annotator`/`column` is one of `any_of`; null does not pass."""
 
-    annotator: str
-    column: str
     any_of: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.annotator}/{self.column}"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return (self.annotator,)
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
         words = annotations[self.annotator].column(self.column)

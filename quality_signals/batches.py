@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 PROSE_KINDS = ("web", "prose", "conversation")
@@ -41,14 +39,6 @@ def of_kinds(batch: pa.RecordBatch, kinds: Sequence[str], null_kind: bool = True
         valid and (null_kind if kind is None else kind in kinds)
         for kind, valid in zip(optional(batch, "kind"), has_text, strict=True)
     ]
-
-
-def nullable(values: npt.NDArray[np.generic], computed: Sequence[bool], kind: pa.DataType) -> pa.Array:
-    """Values where computed (NaN counts as null), null elsewhere."""
-    mask = ~np.asarray(computed, dtype=bool)
-    if values.dtype.kind == "f":
-        mask = mask | np.isnan(values)
-    return pa.array(values, mask=mask).cast(kind)
 
 
 def batch_of(

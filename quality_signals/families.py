@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from quality_signals.batches import field
+from quality_signals.batches import field, of_kinds, optional, texts
+from quality_signals.words import WordSplitter, word_splitter
 
 VERDICT_FIELDS = (
     field("keep", pa.bool_(), "whether no rule fails; true where the family does not apply"),
@@ -65,3 +67,28 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> list[pa.Array]:
 def ratio(part: float, whole: float) -> float:
     """part / whole; NaN, which passes every rule, where whole is 0."""
     return part / whole if whole else np.nan
+
+
+def judge_documents(
+    batch: pa.RecordBatch,
+    kinds: Sequence[str],
+    default_language: str,
+    measure: Callable[[str, WordSplitter], Any],
+    verdict: Callable[[Any], Verdict],
+    numbers: Iterable[str],
+    schema: pa.Schema,
+) -> pa.RecordBatch:
+    """A family over a batch: verdict columns, then the measured numbers.
+
+    Documents of other kinds, and of languages whose words need a model, are not judged: keep, and nulls.
+    """
+    verdicts: list[Verdict] = []
+    measured: list[dict[str, int | None] | None] = []
+    wanted = of_kinds(batch, kinds)
+    for text, language in zip(texts(batch, wanted), optional(batch, "language"), strict=True):
+        splitter = None if text is None else word_splitter(language or default_language)
+        found = None if text is None or splitter is None else measure(text, splitter)
+        measured.append(found)
+        verdicts.append(Verdict(True) if found is None else verdict(found))
+    columns = [pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in numbers]
+    return pa.RecordBatch.from_arrays([*verdict_columns(verdicts), *columns], schema=schema)

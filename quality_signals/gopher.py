@@ -13,10 +13,10 @@ from typing import ClassVar
 import pyarrow as pa
 from numba import njit
 
-from quality_signals.batches import PROSE_KINDS, field, of_kinds, optional, texts
+from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import ALPHA, SYMBOL, Lexicon, class_table, code_points, find_entry
-from quality_signals.families import VERDICT_FIELDS, Rule, Verdict, judge, ratio, verdict_columns
-from quality_signals.words import WordSplitter, word_splitter
+from quality_signals.families import VERDICT_FIELDS, Rule, Verdict, judge, judge_documents, ratio
+from quality_signals.words import WordSplitter
 
 # arXiv 2112.11446, A1.1: at least two of these; here two different ones, as they stand ("The" is none).
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -138,13 +138,4 @@ class GopherQuality:
     schema: ClassVar[pa.Schema] = SCHEMA
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        verdicts: list[Verdict] = []
-        measured: list[dict[str, int] | None] = []
-        wanted = of_kinds(batch, self.kinds)
-        for text, language in zip(texts(batch, wanted), optional(batch, "language"), strict=True):
-            splitter = None if text is None else word_splitter(language or self.default_language)
-            numbers = None if text is None or splitter is None else measure(text, splitter)
-            measured.append(numbers)
-            verdicts.append(Verdict(True) if numbers is None else verdict(numbers))
-        columns = [pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in NUMBERS]
-        return pa.RecordBatch.from_arrays([*verdict_columns(verdicts), *columns], schema=SCHEMA)
+        return judge_documents(batch, self.kinds, self.default_language, measure, verdict, NUMBERS, SCHEMA)

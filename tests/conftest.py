@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +22,16 @@ def document_batch(*rows: dict[str, Any]) -> pa.RecordBatch:
     """Rows with defaults: ids d0, d1, ..., source s, kind web."""
     filled = [{"doc_id": f"d{i}", "source": "s", "kind": "web", "meta": [], **row} for i, row in enumerate(rows)]
     return pa.RecordBatch.from_pylist(filled, schema=DOCUMENT_SCHEMA)
+
+
+def module_from(path: Path) -> ModuleType:
+    """A helper module that lies beside test data and belongs to no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

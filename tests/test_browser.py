@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from eval_models.report import write_report
+from tests.conftest import module_from
 
 pytestmark = pytest.mark.browser
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
-
-
-def _fixture_module():  # type: ignore[no-untyped-def]
-    path = Path(__file__).parent / "eval_models/study_fixture.py"
-    spec = importlib.util.spec_from_file_location("study_fixture", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def chromium(*arguments: str, profile: Path) -> subprocess.CompletedProcess[str]:
@@ -39,7 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if _CHROMIUM is None:
         pytest.skip("no Chromium on PATH")
     root = tmp_path_factory.mktemp("study")
-    plan = _fixture_module().build_study(root)
+    plan = module_from(Path(__file__).parent / "eval_models/study_fixture.py").build_study(root)
     write_report(root, plan)
     return root / "report.html"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from beam_runner import main
 from pipelines.readers import ERRORS
+from tests.conftest import module_from
 
 RECIPE = """\
 name: hostile
@@ -29,22 +29,10 @@ variants:
 """
 
 
-def _maker():  # type: ignore[no-untyped-def]
-    path = Path(__file__).parent / "data/readers/make_hostile.py"
-    spec = importlib.util.spec_from_file_location("make_hostile", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def hostile_run(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     root = tmp_path_factory.mktemp("hostile")
-    maker = _maker()
+    maker = module_from(Path(__file__).parent / "data/readers/make_hostile.py")
     mixed = maker.make_mixed_directory(root / "mixed", files=2000, hostile=200)
     sources = "".join(f"  {kind}: {{kind: {kind}, input: {root}/mixed/{kind}}}\n" for kind in maker.KINDS)
     recipe = root / "hostile.yaml"

@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import re
 from collections.abc import Iterable
@@ -163,14 +162,3 @@ def read_page(data: bytes, page: Page, mode: Mode, limits: Limits) -> Document:
         timestamp=page.timestamp, mime=page.mime, content_sha256=sha256_hex(data), swhid=swhid_content(data),
         meta=meta,
     )  # fmt: skip
-
-
-@functools.cache
-def extractor_versions() -> dict[str, str]:
-    """Name and version of the libraries that decide the text: part of a manifest."""
-    from importlib.metadata import version
-
-    return {
-        name: version(name)
-        for name in ("trafilatura", "resiliparse", "justext", "charset-normalizer", "lxml")
-    }

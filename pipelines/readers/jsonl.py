@@ -11,7 +11,6 @@ from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
 from pipelines.readers.streams import compression, inflated
 
-SUFFIXES = (".jsonl", ".ndjson", ".json")
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -13,7 +13,6 @@ from pipelines.readers.limits import Limits
 from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
 
-SUFFIXES = (".parquet", ".pq")
 _MAGIC = b"PAR1"
 # Rows decoded at once; with rows at the size limit this is far below a row group.
 _BATCH_ROWS = 128

@@ -77,7 +77,7 @@ def curated(tmp_path: Path) -> tuple[Path, list[dict[str, Any]], Variant]:
     write(annotation_shard(output, "family@x", 0), FAMILY_SCHEMA, [True, False, True, False, True, True],
           [None, "words", None, "words", None, None], [None, 3.0, None, 3.0, None, None],
           [None, 50.0, None, 50.0, None, None])  # fmt: skip
-    variant = Variant("v", (FamilyRule("family@x", "family@x"), DuplicateRule(threshold=0.8)))
+    variant = Variant("v", (FamilyRule("family@x"), DuplicateRule(threshold=0.8)))
     worker = CurateUnits(output, (variant,), ("dedup", "family@x"))
     records = list(worker.run(CurateUnit(0, 1, (0,)).to_bytes()))
     curate.merge_waterfall(output, "v", [CurateUnit(0, 1, (0,))])

@@ -33,7 +33,7 @@ def family(keep: list[bool | None], rule: list[str | None]) -> pa.RecordBatch:
 def test_a_family_names_its_rule_value_and_threshold() -> None:
     batch = document_batch(*[{"text": t} for t in "abc"])
     columns = {"gopher@datatrove": family([True, False, None], [None, "words", None])}
-    verdicts = FamilyRule("gopher@datatrove", "gopher@datatrove").judge(batch, columns)
+    verdicts = FamilyRule("gopher@datatrove").judge(batch, columns)
     assert verdicts.passed.tolist() == [True, False, False]
     assert verdicts.rule == [None, "gopher@datatrove/words", "gopher@datatrove/not_annotated"]
     assert (verdicts.value, verdicts.threshold) == ([None, 0.5, None], [None, 0.1, None])
@@ -75,7 +75,7 @@ def test_the_first_failed_rule_decides_and_later_rules_do_not_count_the_row() ->
         "first": family([True, False, False], [None, "r1", "r1"]),
         "second": family([False, False, True], ["r2", "r2", None]),
     }
-    rules = [FamilyRule("first", "first"), FamilyRule("second", "second")]
+    rules = [FamilyRule("first"), FamilyRule("second")]
     decision = decide(rules, batch, columns, np.array([True, True, False]))
     assert decision.passed.tolist() == [False, False, False]
     assert decision.rule == ["second/r2", "first/r1", None]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.readers import Document, Dropped, Item, Limits, Rejected, Source, plan_units, read_unit
+from tests.conftest import module_from
 
 ReadAll = Callable[..., list[Item]]
 
@@ -52,10 +51,4 @@ def outcomes_fixture() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def hostile() -> ModuleType:
-    path = Path(__file__).parents[2] / "data" / "readers" / "make_hostile.py"
-    spec = importlib.util.spec_from_file_location("make_hostile", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["make_hostile"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return module_from(Path(__file__).parents[2] / "data" / "readers" / "make_hostile.py")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.readers import Document, Item, Limits
+from pipelines.readers import Document, Dropped, Item, Limits, Rejected
 from pipelines.readers.http import read_response
 from pipelines.readers.records import Refused
 from pipelines.readers.warc import _gzip_records, read_warc
@@ -262,7 +262,8 @@ def _framed(data: bytes, start: int, stop: int | None) -> list[tuple[str, str]]:
 @given(st.binary(max_size=400), st.booleans())
 def test_any_bytes_end_in_items(data: bytes, packed: bool) -> None:
     for prefix in (b"", b"WARC/1.0\r\n", b"WARC/1.0\r\nContent-Length: 5\r\n\r\n"):
-        read(gzip.compress(prefix + data) if packed else prefix + data, name="a.warc")
+        items = read(gzip.compress(prefix + data) if packed else prefix + data, name="a.warc")
+        assert all(isinstance(item, Document | Dropped | Rejected) for item in items)
 
 
 @pytest.mark.parametrize(
