@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,7 @@ from pipelines.documents import DOCUMENT_SCHEMA, REJECTED_SCHEMA
 from pipelines.ingest import DOCUMENTS, REJECTED, part, rejected_batch
 from pipelines.manifest import Books
 from pipelines.shards import ShardWriter, read_aligned, write_shard
+from quality_signals.text_batch import SharedTexts
 
 ANNOTATIONS = "annotations"
 # Column of an annotator that fills a column of the document for the annotators after it.
@@ -38,6 +39,13 @@ class Annotator(Protocol):
     @property
     def schema(self) -> pa.Schema: ...
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch: ...
+
+
+@runtime_checkable
+class SharingAnnotator(Annotator, Protocol):
+    """An annotator that reads the views of the texts that others build too."""
+
+    def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch: ...
 
 
 def factories() -> dict[str, Callable[[], Annotator]]:
@@ -67,20 +75,23 @@ def annotation_schema(columns: pa.Schema) -> pa.Schema:
     return pa.schema([DOCUMENT_SCHEMA.field("doc_id"), *columns])
 
 
-def annotate_rows(annotate: Annotator, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[str, str, str]]]:
+def annotate_rows(
+    annotate: Annotator, batch: pa.RecordBatch, shared: SharedTexts | None = None
+) -> tuple[pa.RecordBatch, list[tuple[str, str, str]]]:
     """The annotator's columns for every row, and (doc_id, error, message) of the rows that failed (all null).
 
-    A failing batch is tried again row by row, so that one bad document costs itself only.
+    shared: the batch's texts, for several annotators.  A failing batch is tried again row by row, so that one bad
+    document costs itself only.
     """
     try:
-        return _checked(annotate, batch), []
+        return _checked(annotate, SharedTexts(batch) if shared is None else shared), []
     except Exception:  # any fault of an annotator on hostile text ends as data, row by row below
         parts: list[pa.RecordBatch] = []
         failed: list[tuple[str, str, str]] = []
         for row in range(batch.num_rows):
             single = batch.slice(row, 1)
             try:
-                parts.append(_checked(annotate, single))
+                parts.append(_checked(annotate, SharedTexts(single)))
             except Exception as error:
                 failed.append((single.column("doc_id")[0].as_py(), type(error).__name__, str(error)))
                 nulls = [pa.nulls(1, field.type) for field in annotate.schema]
@@ -88,8 +99,12 @@ def annotate_rows(annotate: Annotator, batch: pa.RecordBatch) -> tuple[pa.Record
         return pa.concat_batches(parts), failed
 
 
-def _checked(annotate: Annotator, batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = annotate.annotate(batch)
+def _checked(annotate: Annotator, shared: SharedTexts) -> pa.RecordBatch:
+    batch = shared.batch
+    if isinstance(annotate, SharingAnnotator):
+        columns = annotate.annotate_texts(shared)
+    else:
+        columns = annotate.annotate(batch)
     if columns.num_rows != batch.num_rows or not columns.schema.equals(annotate.schema):
         raise TypeError(
             f"{annotate.name} returned {columns.num_rows} rows of {columns.schema} "
@@ -134,8 +149,9 @@ class AnnotateUnits:
             for batch, known in read_aligned(document_path, given):
                 for name, columns in known.items():
                     batch = fill_columns(batch, columns, FILLS[name])
+                shared = SharedTexts(batch)
                 for each in self.pending:
-                    columns, faults = annotate_rows(each, batch)
+                    columns, faults = annotate_rows(each, batch, shared)
                     for identity, error, message in faults:
                         rejected[each.name][error] += 1
                         failed.append((identity, None, f"annotate/{each.name}", error, message[:500]))
@@ -146,6 +162,7 @@ class AnnotateUnits:
                     )
                     if each.name in FILLS:
                         batch = fill_columns(batch, columns, FILLS[each.name])
+                        shared = SharedTexts(batch)
         for each in self.pending:
             shard = writers[each.name].written
             bad = dict(rejected[each.name])

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import field, of_kinds, optional, texts
 from quality_signals.words import WordSplitter, word_splitter
+
+Bools = npt.NDArray[np.bool_]
 
 VERDICT_FIELDS = (
     field("keep", pa.bool_(), "whether no rule fails; true where the family does not apply"),
@@ -62,6 +65,49 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> list[pa.Array]:
         pa.array([v.threshold for v in verdicts], pa.float64()),
         pa.array([v.reason for v in verdicts], pa.string()),
     ]
+
+
+def judge_texts(
+    rules: Sequence[Rule], values: Mapping[str, npt.NDArray[np.float64]], texts: int, judged: Bools | None = None
+) -> list[pa.Array]:
+    """The verdict columns of many texts: for each the first rule that fails, as `judge` finds it.
+
+    values: measure -> [texts]; a missing measure or NaN passes.  judged: [texts], False where the family does
+    not apply: keep is true there.
+    """
+    first = np.full(texts, -1, np.int64)
+    value = np.full(texts, np.nan)
+    threshold = np.full(texts, np.nan)
+    open_ = np.ones(texts, bool) if judged is None else judged.copy()
+    for number, rule in enumerate(rules):
+        if rule.measure not in values:
+            continue
+        measured = np.asarray(values[rule.measure], np.float64)
+        failing = open_ & _FAILS[rule.fails](measured, rule.threshold or 0.0)
+        if not failing.any():
+            continue
+        first[failing] = number
+        if rule.threshold is not None:
+            value[failing] = measured[failing]
+            threshold[failing] = rule.threshold
+        open_ &= ~failing
+    failed = first >= 0
+    at = pa.array(np.maximum(first, 0), mask=~failed)
+    names = pa.array([rule.name for rule in rules], pa.string())
+    reasons = pa.array([rule.reason for rule in rules], pa.string())
+    return [
+        pa.array(~failed),
+        names.take(at),
+        pa.array(value, mask=np.isnan(value)),
+        pa.array(threshold, mask=np.isnan(threshold)),
+        reasons.take(at),
+    ]
+
+
+def ratios(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """part / whole, elementwise; NaN, which passes every rule, where whole is 0."""
+    whole = np.asarray(whole, np.float64)
+    return np.divide(np.asarray(part, np.float64), whole, out=np.full(whole.shape, np.nan), where=whole != 0)
 
 
 def ratio(part: float, whole: float) -> float:

@@ -1,0 +1,159 @@
+"""The texts of a batch as one array of code points, and the views that annotators build over it and share.
+
+A view is a function `TextBatch -> anything`; `texts.view(function)` builds it once, whoever asks.  So the lines
+and words of a batch are found once, however many families read them, and a new family brings its own views
+without touching this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+
+from quality_signals.batches import of_kinds, optional
+
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+T = TypeVar("T")
+
+
+@njit(cache=True, nogil=True)
+def _decode(utf8, offsets, points, ends):  # type: ignore[no-untyped-def]
+    """Code points of valid UTF-8: text i is utf8[offsets[i]:offsets[i + 1]].  Returns their number."""
+    at = 0
+    for text in range(len(offsets) - 1):
+        i = offsets[text]
+        end = offsets[text + 1]
+        while i < end:
+            c = np.uint32(utf8[i])
+            if c < 0x80:
+                points[at] = c
+                i += 1
+            elif c < 0xE0:
+                points[at] = (c & np.uint32(0x1F)) << np.uint32(6) | np.uint32(utf8[i + 1] & 0x3F)
+                i += 2
+            elif c < 0xF0:
+                points[at] = (
+                    (c & np.uint32(0x0F)) << np.uint32(12)
+                    | np.uint32(utf8[i + 1] & 0x3F) << np.uint32(6)
+                    | np.uint32(utf8[i + 2] & 0x3F)
+                )
+                i += 3
+            else:
+                points[at] = (
+                    (c & np.uint32(0x07)) << np.uint32(18)
+                    | np.uint32(utf8[i + 1] & 0x3F) << np.uint32(12)
+                    | np.uint32(utf8[i + 2] & 0x3F) << np.uint32(6)
+                    | np.uint32(utf8[i + 3] & 0x3F)
+                )
+                i += 4
+            at += 1
+        ends[text + 1] = at
+    return at
+
+
+class TextBatch:
+    """Some rows of a batch of documents as text.
+
+    rows      [rows] bool, which rows of the batch are texts here; the arrays below hold only those
+    utf8      uint8, the bytes of all texts back to back; text i is utf8[byte_offsets[i]:byte_offsets[i + 1]]
+    points    [characters] uint32, the code points; text i is points[offsets[i]:offsets[i + 1]]
+    offsets   [texts + 1] int64
+
+    Memory: about 5 bytes a character, and what the views hold; it goes with the batch.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, rows: Bools) -> None:
+        self.batch = batch
+        self.rows = rows
+        self._views: dict[Any, Any] = {}
+        column = batch.column("text").cast(pa.large_string())
+        if not rows.all():
+            column = column.filter(pa.array(rows))
+        if column.null_count:
+            raise ValueError(f"a row without text was chosen: {column.null_count} of {len(column)} are null")
+        self.texts: pa.LargeStringArray = column
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+        first = int(ends[0]) if len(ends) else 0
+        self.byte_offsets: Ints = ends - first if len(ends) else np.zeros(1, np.int64)
+        whole = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+        self.utf8: Bytes = whole[first : first + int(self.byte_offsets[-1])]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def _decoded(self) -> tuple[npt.NDArray[np.uint32], Ints]:
+        points = np.empty(len(self.utf8), np.uint32)
+        offsets = np.zeros(len(self) + 1, np.int64)
+        count = _decode(self.utf8, self.byte_offsets, points, offsets)
+        return points[:count], offsets
+
+    @property
+    def points(self) -> npt.NDArray[np.uint32]:
+        return self._decoded[0]
+
+    @property
+    def offsets(self) -> Ints:
+        return self._decoded[1]
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """[texts] characters."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def strings(self) -> list[str]:
+        """The texts as Python strings; for what kernels cannot do."""
+        return self.texts.to_pylist()
+
+    def column(self, name: str) -> list[str | None]:
+        """A string column of the batch at these rows, all None where the batch has no such column."""
+        values = optional(self.batch, name)
+        return [value for value, chosen in zip(values, self.rows.tolist(), strict=True) if chosen]
+
+    def languages(self, default: str | None) -> list[str | None]:
+        return [language or default for language in self.column("language")]
+
+    def view(self, build: Callable[..., T], *options: Any) -> T:
+        """`build(self, *options)`, built on first use; options are hashable and part of what is remembered."""
+        key = (build, *options)
+        if key not in self._views:
+            self._views[key] = build(self, *options)
+        return self._views[key]
+
+    def scatter(self, values: pa.Array) -> pa.Array:
+        """A column for the texts as a column of the whole batch: null at the other rows."""
+        if len(values) != len(self):
+            raise ValueError(f"{len(self)} texts, but {len(values)} values for a column")
+        if self.rows.all():
+            return values
+        places = np.cumsum(self.rows) - 1
+        return values.take(pa.array(places, mask=~self.rows))
+
+
+class SharedTexts:
+    """The texts of one batch for all annotators: one `TextBatch` for each choice of kinds."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self._chosen: dict[tuple[bytes, int], TextBatch] = {}
+
+    def of(self, kinds: Sequence[str] | None = None) -> TextBatch:
+        """Rows with a text and of one of `kinds` (a null kind is of every kind); None: all with a text."""
+        if kinds is None:
+            rows = self.batch.column("text").is_valid().to_numpy(zero_copy_only=False)
+        else:
+            rows = np.array(of_kinds(self.batch, kinds), bool)
+        key = (rows.tobytes(), len(rows))
+        if key not in self._chosen:
+            self._chosen[key] = TextBatch(self.batch, rows)
+        return self._chosen[key]
