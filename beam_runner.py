@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.plain_files import INPUT_HELP, TEXTS_HELP
 
 OK, FAILED, WRONG = 0, 1, 2
-_INPUT_HELP = "JSONL (.gz, .zst), Parquet, or a folder of either"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,26 +136,48 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     annotate = with_engine(with_output(verb("annotate", _annotate, "compute annotation columns")))
-    annotate.add_argument("input", help=_INPUT_HELP)
-    annotate.add_argument("--annotator", action="append", required=True, help="name; may be given again")
+    annotate.add_argument("input", help=INPUT_HELP)
+    annotate.add_argument(
+        "--annotator",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="NAME, ALIAS=NAME, or NAME+EDITOR for the text after an editor's edits; may be given again",
+    )
+    annotate.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="option of an annotator, e.g. rpv2@1.flat=true",
+    )
+    annotate.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="FAMILY=FILE",
+        help="fitted model of a family, e.g. classifier=models/edu.zip",
+    )
 
     dedup = with_engine(with_output(verb("dedup", _dedup, "find duplicates, with the evidence")))
-    dedup.add_argument("input", help=_INPUT_HELP)
+    dedup.add_argument("input", help=INPUT_HELP)
     dedup.add_argument("--method", default="minhash", choices=["exact", "minhash"])
     dedup.add_argument("--threshold", type=float, default=0.8, help="least Jaccard similarity of a duplicate")
     dedup.add_argument("--keep", default="longest", choices=["longest", "smallest_id"])
 
     redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
-    redact.add_argument("input", help=_INPUT_HELP)
+    redact.add_argument("input", help=INPUT_HELP)
     redact.add_argument("--policy", default="default", help="policy file (YAML) or `default`")
 
     licences = with_json(verb("licenses", _licenses, "detect the licences of files"))
     licences.add_argument("paths", nargs="+", help="files or folders")
 
     curate = with_engine(with_output(verb("curate", _curate, "make one variant of a recipe from plain files")))
-    curate.add_argument("input", help=_INPUT_HELP)
+    curate.add_argument("input", help=INPUT_HELP)
     curate.add_argument("--variant", required=True)
     curate.add_argument("--recipe", required=True)
+
+    _fit_parser(verb("fit", _fit_nothing, "fit a model that annotators run"), with_json)
 
     with_recipe(verb("ablate", _ablate, "train the proxies of a finished recipe and judge its variants"))
     with_recipe(verb("report", _report, "write report.html, report.md and report.json again"))
@@ -169,6 +191,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _fit_parser(
+    parser: argparse.ArgumentParser, with_json: Callable[[argparse.ArgumentParser], argparse.ArgumentParser]
+) -> None:
+    models = parser.add_subparsers(title="models", metavar="MODEL")
+    paths: dict[str, Any] = {"nargs": "+", "metavar": "PATH"}
+
+    def model(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = with_json(models.add_parser(name, help=text, description=text))
+        added.set_defaults(handler=handler)
+        added.add_argument("--output", required=True, metavar="FILE", help="the model file")
+        added.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the fit")
+        added.add_argument("--lines", action="store_true", help="each line of a text file is a text")
+        return added
+
+    classifier = model("classifier", _fit_classifier, "fastText: texts to be like against texts not to be like")
+    classifier.add_argument("--positive", required=True, **paths, help=TEXTS_HELP)
+    classifier.add_argument("--negative", required=True, **paths, help=TEXTS_HELP)
+    dsir = model("dsir", _fit_dsir, "importance weights: a target corpus against the corpus to choose from")
+    dsir.add_argument("--target", required=True, **paths, help=TEXTS_HELP)
+    dsir.add_argument("--source", required=True, **paths, help=TEXTS_HELP)
+    ngram = model("ngram", _fit_ngram, "n-gram model with modified Kneser-Ney smoothing, for perplexity")
+    ngram.add_argument("paths", **paths, help=TEXTS_HELP)
+    ngram.add_argument("--cutoff", **paths, default=[], help="texts whose perplexities divide head, middle and tail")
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -180,7 +227,7 @@ def _positive(text: str) -> int:
 
 
 def _load(options: argparse.Namespace, path: str | None = None) -> Any:
-    from pipelines.annotate import factories
+    from pipelines.annotators import factories
     from pipelines.recipe import load_recipe
 
     return load_recipe(path or options.recipe, getattr(options, "overrides", ()), annotators=factories())
@@ -274,51 +321,10 @@ def _recipe_schema(options: argparse.Namespace) -> int:
 # -- verbs on plain files --------------------------------------------------------------------------------
 
 
-def _plain_recipe(
-    inputs: Sequence[str], output: str, *, kind: str | None = None, source: str = "input", **blocks: Any
-) -> Any:
-    """A recipe for a verb that is used alone on files."""
-    from pipelines.annotate import factories
-    from pipelines.recipe import recipe_of
-
-    described = {
-        "name": source,
-        "output": output,
-        "sources": _plain_sources(inputs, source) if kind is None else {source: {"kind": kind, "input": list(inputs)}},
-        "max_error_rate": 1.0,
-        **blocks,
-    }
-    return recipe_of(described, annotators=factories())
-
-
-def _plain_sources(inputs: Sequence[str], source: str) -> dict[str, Any]:
-    """A source for the JSONL and one for the Parquet files among the inputs and in the folders among them."""
-
-    suffixes = {
-        "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson"),
-        "parquet": (".parquet",),
-    }
-    found: dict[str, list[str]] = {"jsonl": [], "parquet": []}
-    for path in inputs:
-        if not os.path.exists(path):
-            raise UsageError(f"{path}: no such file or folder")
-        inside = (
-            sorted(os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
-            if os.path.isdir(path)
-            else [path]
-        )
-        for file in inside:
-            for kind, endings in suffixes.items():
-                if file.endswith(endings):
-                    found[kind].append(file)
-    kinds = [kind for kind, files in found.items() if files]
-    if not kinds:
-        raise UsageError(f"{', '.join(inputs)}: no JSONL or Parquet file there; allowed: {_INPUT_HELP}")
-    return {source if len(kinds) == 1 else f"{source}_{kind}": {"kind": kind, "input": found[kind]} for kind in kinds}
-
-
 def _ingest(options: argparse.Namespace) -> int:
-    recipe = _plain_recipe(
+    from pipelines.plain_files import plain_recipe
+
+    recipe = plain_recipe(
         options.paths,
         options.output,
         kind=options.kind,
@@ -331,28 +337,67 @@ def _ingest(options: argparse.Namespace) -> int:
 
 
 def _annotate(options: argparse.Namespace) -> int:
-    recipe = _plain_recipe([options.input], options.output, annotators=options.annotator)
+    from pipelines.plain_files import annotator_values, plain_recipe
+
+    asked = annotator_values(options.annotator, options.option, options.model)
+    recipe = plain_recipe([options.input], options.output, annotators=asked)
     _driver(options, recipe).run()
     _print_books(options.output)
     return OK
 
 
 def _dedup(options: argparse.Namespace) -> int:
+    from pipelines.plain_files import plain_recipe
+
     block = {"method": options.method, "threshold": options.threshold, "keep": options.keep}
-    recipe = _plain_recipe([options.input], options.output, annotators=["minhash"], dedup=block)
+    recipe = plain_recipe([options.input], options.output, annotators=["minhash"], dedup=block)
     _driver(options, recipe).run()
     _print_books(options.output)
     return OK
 
 
 def _redact(options: argparse.Namespace) -> int:
+    from pipelines.plain_files import plain_recipe
     from pipelines.redact import Redaction
 
-    recipe = _plain_recipe([options.input], options.output, pii={"policy": options.policy})
+    recipe = plain_recipe([options.input], options.output, pii={"policy": options.policy})
     driver = _driver(options, recipe)
     driver.redaction = Redaction(recipe.pii_policy())
     driver.run()
     _print_books(options.output)
+    return OK
+
+
+def _fit_nothing(options: argparse.Namespace) -> int:
+    raise UsageError("fit which model? allowed: classifier, dsir, ngram")
+
+
+def _fit_classifier(options: argparse.Namespace) -> int:
+    from pipelines.fit import fit_classifier_files
+
+    positive, negative = options.positive, options.negative
+    return _say_model(options, fit_classifier_files(positive, negative, options.output, options.option, options.lines))
+
+
+def _fit_dsir(options: argparse.Namespace) -> int:
+    from pipelines.fit import fit_dsir_files
+
+    target, source = options.target, options.source
+    return _say_model(options, fit_dsir_files(target, source, options.output, options.option, options.lines))
+
+
+def _fit_ngram(options: argparse.Namespace) -> int:
+    from pipelines.fit import fit_ngram_files
+
+    model = fit_ngram_files(options.paths, options.output, options.option, options.lines, options.cutoff)
+    return _say_model(options, model)
+
+
+def _say_model(options: argparse.Namespace, model: Any) -> int:
+    from pipelines.fit import report_of
+
+    told = {"path": model.path, "name": f"{model.kind}@{model.name}", "sha256": model.sha256, **model.manifest}
+    print(json.dumps(told, indent=1, ensure_ascii=False) if options.json else report_of(model))
     return OK
 
 
@@ -364,10 +409,11 @@ def _curate(options: argparse.Namespace) -> int:
         raise UsageError(
             f"{options.recipe}: no variant {options.variant!r}; it has {', '.join(sorted(asked.variants))}"
         )
-    from pipelines.annotate import factories
+    from pipelines.annotators import factories
+    from pipelines.plain_files import plain_sources
 
     recipe = recipe_of(
-        asked.for_plain_files(options.variant, options.output, _plain_sources([options.input], "input")),
+        asked.for_plain_files(options.variant, options.output, plain_sources([options.input], "input")),
         annotators=factories(),
     )
     _driver(options, recipe).run()

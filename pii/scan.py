@@ -8,7 +8,8 @@ forward, so the scan is linear in the number of bytes whatever the text.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from quality_signals.compiled import njit
 
 # What a candidate is; the second number of each row of `scan`.
 EMAIL, NUMBER, IPV4, IPV6, IBAN, ASSIGNED = range(6)
@@ -56,7 +57,7 @@ def _classes() -> np.ndarray:
 CLASSES = _classes()
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _latin_start(buf, start, at):  # type: ignore[no-untyped-def]
     """Moves `start` right past continuation bytes whose lead byte was not taken (a cut inside a
     character)."""
@@ -65,7 +66,7 @@ def _latin_start(buf, start, at):  # type: ignore[no-untyped-def]
     return start
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _named_secret(buf, lo, at):  # type: ignore[no-untyped-def]
     """Whether the name that ends just before byte `at` speaks of a secret; looks back at most MAX_NAME
     bytes."""
@@ -99,7 +100,7 @@ def _named_secret(buf, lo, at):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _scan_document(buf, lo, hi, iban_length, rows, count):  # type: ignore[no-untyped-def]
     number_until = lo
     ipv6_until = lo
@@ -309,7 +310,7 @@ def _scan_document(buf, lo, hi, iban_length, rows, count):  # type: ignore[no-un
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _scan(buf, offsets, iban_length, rows):  # type: ignore[no-untyped-def]
     count = 0
     for d in range(len(offsets) - 1):
@@ -334,7 +335,7 @@ def scan(buf: np.ndarray, offsets: np.ndarray, iban_length: np.ndarray) -> np.nd
     return rows[:count].copy()
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _find_literals(buf, pairs, literals, lengths, order, rows):  # type: ignore[no-untyped-def]
     count = 0
     for i in range(len(buf) - 1):
@@ -391,7 +392,7 @@ class Literals:
             size *= 8
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def code_points(buf, positions):  # type: ignore[no-untyped-def]
     """Code points that start before each byte position; positions ascending [n] int64 -> [n] int64."""
     out = np.empty(len(positions), dtype=np.int64)

@@ -1,7 +1,8 @@
 """Annotate: columns beside the text, one shard an annotator and a document shard, row for row.
 
 All annotators that are to run see a batch once.  Those of FILLS go first: what they find out about the language
-fills the `language` and `programming_language` columns that the others read.
+fills the `language` and `programming_language` columns that the others read.  An editor goes before the families
+that see the text after its edits, and is not run again for them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import storage
+from pipelines.annotators import Annotator, EditableTexts, annotate_shared, factories
 from pipelines.documents import DOCUMENT_SCHEMA, REJECTED_SCHEMA
 from pipelines.ingest import DOCUMENTS, REJECTED, part, rejected_batch
 from pipelines.manifest import Books
@@ -31,39 +33,8 @@ FILLS = {
 }
 
 
-class Annotator(Protocol):
-    """A pure, picklable object that turns a batch of documents into a batch of columns, row for row."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def schema(self) -> pa.Schema: ...
-    def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch: ...
-
-
-@runtime_checkable
-class SharingAnnotator(Annotator, Protocol):
-    """An annotator that reads the views of the texts that others build too."""
-
-    def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch: ...
-
-
-def factories() -> dict[str, Callable[[], Annotator]]:
-    """Every annotator by its versioned name.  The packages are imported here, their models are not."""
-    import dedup
-    import licenses
-    import pii
-    import quality_signals
-
-    return {
-        **quality_signals.ANNOTATORS,
-        **dedup.ANNOTATORS,
-        **pii.ANNOTATORS,
-        **licenses.ANNOTATORS,
-    }
-
-
 def annotator(name: str) -> Annotator:
+    """The annotator of that name with its defaults."""
     return factories()[name]()
 
 
@@ -84,14 +55,14 @@ def annotate_rows(
     document costs itself only.
     """
     try:
-        return _checked(annotate, SharedTexts(batch) if shared is None else shared), []
+        return _checked(annotate, EditableTexts(batch) if shared is None else shared), []
     except Exception:  # any fault of an annotator on hostile text ends as data, row by row below
         parts: list[pa.RecordBatch] = []
         failed: list[tuple[str, str, str]] = []
         for row in range(batch.num_rows):
             single = batch.slice(row, 1)
             try:
-                parts.append(_checked(annotate, SharedTexts(single)))
+                parts.append(_checked(annotate, EditableTexts(single)))
             except Exception as error:
                 failed.append((single.column("doc_id")[0].as_py(), type(error).__name__, str(error)))
                 nulls = [pa.nulls(1, field.type) for field in annotate.schema]
@@ -101,10 +72,7 @@ def annotate_rows(
 
 def _checked(annotate: Annotator, shared: SharedTexts) -> pa.RecordBatch:
     batch = shared.batch
-    if isinstance(annotate, SharingAnnotator):
-        columns = annotate.annotate_texts(shared)
-    else:
-        columns = annotate.annotate(batch)
+    columns = annotate_shared(annotate, shared)
     if columns.num_rows != batch.num_rows or not columns.schema.equals(annotate.schema):
         raise TypeError(
             f"{annotate.name} returned {columns.num_rows} rows of {columns.schema} "
@@ -126,7 +94,7 @@ def fill_columns(batch: pa.RecordBatch, columns: pa.RecordBatch, fills: Mapping[
 class AnnotateUnits:
     """Worker of the annotate stages: one document shard in, one shard for every pending annotator out.
 
-    given: annotators that are finished and fill document columns for the pending ones.
+    given: annotators that are finished, and fill document columns or edit the text for the pending ones.
     """
 
     output: str
@@ -148,8 +116,8 @@ class AnnotateUnits:
             }
             for batch, known in read_aligned(document_path, given):
                 for name, columns in known.items():
-                    batch = fill_columns(batch, columns, FILLS[name])
-                shared = SharedTexts(batch)
+                    batch = fill_columns(batch, columns, FILLS.get(name, {}))
+                shared = EditableTexts(batch, known)
                 for each in self.pending:
                     columns, faults = annotate_rows(each, batch, shared)
                     for identity, error, message in faults:
@@ -160,9 +128,11 @@ class AnnotateUnits:
                             [batch.column("doc_id"), *columns.columns], schema=annotation_schema(each.schema)
                         )
                     )
+                    if not faults:
+                        shared.known[each.name] = columns
                     if each.name in FILLS:
                         batch = fill_columns(batch, columns, FILLS[each.name])
-                        shared = SharedTexts(batch)
+                        shared = EditableTexts(batch, shared.known)
         for each in self.pending:
             shard = writers[each.name].written
             bad = dict(rejected[each.name])

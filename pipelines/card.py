@@ -76,6 +76,7 @@ def card(name: str, variant: str, manifest: Manifest) -> str:
         "|---|---:|---:|",
         *(f"| {s['rule']} | {s['dropped']:,} | {s['text_bytes']:,} |" for s in summary["waterfall"]),
         "",
+        *_edits(summary),
         "`waterfall.parquet` names, for every document, the first rule that it failed, its value and the threshold.",
         "",
         "## Columns",
@@ -86,6 +87,21 @@ def card(name: str, variant: str, manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _edits(summary: Mapping[str, Any]) -> list[str]:
+    """What the edit steps changed in the training documents; nothing for a variant that edits none."""
+    if not summary.get("edits"):
+        return []
+    return [
+        "The text of training documents was edited; held-out documents are as extracted. Bytes of an edit step are "
+        "those that it took out.",
+        "",
+        "| edits | documents | characters less |",
+        "|---|---:|---:|",
+        *(f"| {s['step']} | {s['documents']:,} | {s['removed_characters']:,} |" for s in summary["edits"]),
+        "",
+    ]
 
 
 def _cells(count: Mapping[str, int]) -> str:

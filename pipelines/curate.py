@@ -1,7 +1,8 @@
 """Curate: a variant of the corpus is a query over columns; its shards, its held-out set and its waterfall.
 
 One pass over the document shards serves every variant that is to be made.  Whatever the variant, held-out
-documents are the same, personal data is redacted by the recipe's policy, and text changes in no other way.
+documents are the same, and personal data is redacted by the recipe's policy.  In the training documents a variant
+applies the edits of its edit steps, too; text changes in no other way.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import pyarrow.compute as pc
 from pipelines import storage
 from pipelines.annotate import FILLS, annotation_shard, fill_columns
 from pipelines.documents import DOCUMENT_SCHEMA
+from pipelines.edited_text import AppliedEdits, differing, edit_rows, no_edits, removed_characters
 from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
-from pipelines.rules import Annotations, Decision, Rule, decide, random_cut, random_salt, uniform_hash
+from pipelines.rules import Annotations, Decision, Rule, decide, edit_steps, random_cut, random_salt, uniform_hash
 from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
 from pipelines.split import HELD_OUT, HELD_OUT_COPY, OUT_OF_SCOPE, SPLIT, TRAIN, TWIN
+from quality_signals.edits import COLUMN as EDITS_COLUMN
 
 CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
@@ -47,7 +50,9 @@ CORPUS_SCHEMA = pa.schema(
         *DOCUMENT_SCHEMA,
         pa.field("cluster", pa.string(), metadata={"description": "what is held out and resampled as a whole"}),
         pa.field("license", pa.string(), metadata={"description": "SPDX expression, null where none was found"}),
-        pa.field("pii", PII_TYPE, metadata={"description": "spans in code points of the text before redaction"}),
+        pa.field(
+            "pii", PII_TYPE, metadata={"description": "spans in code points of the text before edits and redaction"}
+        ),
     ]
 )
 WATERFALL_SCHEMA = pa.schema(
@@ -122,6 +127,7 @@ class _VariantTally:
     steps: list[str]
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     by_step: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    by_edit: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     by_source: dict[str, dict[str, list[int]]] = dataclasses.field(default_factory=dict)
     read: int = 0
     kept: int = 0
@@ -130,6 +136,7 @@ class _VariantTally:
         return {
             "books": Books(self.read, self.kept, dict(self.dropped)).to_json(),
             "by_step": {step: self.by_step.get(step, [0, 0]) for step in self.steps},
+            "by_edit": self.by_edit,
             "by_source": self.by_source,
         }
 
@@ -198,10 +205,12 @@ class CurateUnits:
             decision = decide(variant.rules, batch, known, train)
             verdict = np.where(decision.passed, TRAIN, np.where(held_out, HELD_OUT, "dropped"))
             _name_fixed_steps(decision, split, known[SPLIT].column("scope_rule").to_pylist(), allowed)
-            writers[variant.name, TRAIN].write(corpus.filter(pa.array(decision.passed)))
+            tally = tallies[variant.name]
+            kept, left = _edited(corpus, batch, known, variant, decision, train, text_bytes, tally)
+            writers[variant.name, TRAIN].write(kept)
             writers[variant.name, HELD_OUT].write(corpus.filter(pa.array(held_out)))
             falls[variant.name].write(_waterfall(batch, known, verdict, decision))
-            _count(tallies[variant.name], variant, batch, split, allowed, decision, held_out, text_bytes)
+            _count(tally, variant, batch, split, allowed, decision, held_out, text_bytes, left)
 
     def _corpus_rows(self, batch: pa.RecordBatch, known: Annotations) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
         """The rows as they stand in a corpus (redacted, filled), and which of them the PII policy lets stand."""
@@ -222,6 +231,47 @@ class CurateUnits:
             allowed = ~drop.to_numpy(zero_copy_only=False)
         arrays = [columns[field.name].cast(field.type) for field in CORPUS_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=CORPUS_SCHEMA), allowed
+
+
+def _edited(
+    corpus: pa.RecordBatch,
+    batch: pa.RecordBatch,
+    known: Annotations,
+    variant: Variant,
+    decision: Decision,
+    train: npt.NDArray[np.bool_],
+    text_bytes: npt.NDArray[np.int64],
+    tally: _VariantTally,
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    """The training rows with the variant's edits, and [rows of batch] bytes of text that the edits leave of each.
+
+    What each edit step changed among the documents that reached it, and the bytes that it took from those that
+    are kept, is added to the tally.
+    """
+    kept = corpus.filter(pa.array(decision.passed))
+    steps = edit_steps(variant.rules, batch, known)
+    left = text_bytes.copy()
+    if not steps:
+        return kept, left
+    before = no_edits(batch.num_rows)
+    alive = train.copy()
+    names = [step.name for step in steps]
+    for rule, dropped in zip(variant.rules, decision.by_step, strict=True):
+        if rule.name in names:
+            after = steps[names.index(rule.name)].over(before)
+            changed = alive & differing(before, after)
+            count = tally.by_edit.setdefault(rule.name, [0, 0])
+            count[0] += int(changed.sum())
+            count[1] += int((removed_characters(after) - removed_characters(before))[changed].sum())
+            before = after
+        alive &= ~dropped
+    passed = pa.array(decision.passed)
+    chosen = [AppliedEdits(step.name, step.rows[decision.passed], step.edits.filter(passed)) for step in steps]
+    kept, sizes = edit_rows(kept, batch.column("text").filter(passed), chosen)
+    for name, size in sizes.items():
+        tally.by_step.setdefault(name, [0, 0])[1] += int((left[decision.passed] - size).sum())
+        left[decision.passed] = size
+    return kept, left
 
 
 # Steps before a variant's own rules, the same for every variant, in the order in which they are applied.
@@ -271,7 +321,9 @@ def _count(
     decision: Decision,
     held_out: npt.NDArray[np.bool_],
     text_bytes: npt.NDArray[np.int64],
+    left: npt.NDArray[np.int64],
 ) -> None:
+    """left: bytes of text after the variant's edits."""
     tally.read += batch.num_rows
     tally.kept += int(decision.passed.sum() + held_out.sum())
     steps = [(PII_RULE, ~allowed)]
@@ -290,10 +342,14 @@ def _count(
     for source in sorted(set(sources)):
         mine = sources == source
         counts = tally.by_source.setdefault(source, {})
-        for name, rows in (("eligible", eligible), (TRAIN, decision.passed), (HELD_OUT, held_out)):
+        for name, rows, sizes in (
+            ("eligible", eligible, text_bytes),
+            (TRAIN, decision.passed, left),
+            (HELD_OUT, held_out, text_bytes),
+        ):
             count = counts.setdefault(name, [0, 0])
             count[0] += int((mine & rows).sum())
-            count[1] += int(text_bytes[mine & rows].sum())
+            count[1] += int(sizes[mine & rows].sum())
 
 
 def _pair(count: Sequence[int]) -> dict[str, int]:
@@ -301,12 +357,18 @@ def _pair(count: Sequence[int]) -> dict[str, int]:
 
 
 def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Documents and text bytes of the variant: in, dropped by each step in order, kept by source."""
+    """Documents and text bytes of the variant: in, dropped by each step in order, kept by source.
+
+    The bytes of an edit step are those of the documents that it drops and those that it takes from kept ones.
+    """
+    edits = {rule.name: [0, 0] for rule in variant.rules if rule.name.endswith(f"/{EDITS_COLUMN}")}
     steps = {name: [0, 0] for name in [*_FIXED_STEPS, *(rule.name for rule in variant.rules)]}
     sources: dict[str, dict[str, list[int]]] = {}
     for record in records:
         for name, count in record.get("by_step", {}).items():
             steps[name] = [steps[name][0] + count[0], steps[name][1] + count[1]]
+        for name, count in record.get("by_edit", {}).items():
+            edits[name] = [edits[name][0] + count[0], edits[name][1] + count[1]]
         for source, counts in record.get("by_source", {}).items():
             for name, count in counts.items():
                 so_far = sources.setdefault(source, {}).setdefault(name, [0, 0])
@@ -325,6 +387,16 @@ def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> d
             for name in steps
             if name != HELD_OUT
         ],
+        **(
+            {
+                "edits": [
+                    {"step": name, "documents": count[0], "removed_characters": count[1]}
+                    for name, count in edits.items()
+                ]
+            }
+            if edits
+            else {}
+        ),
         "by_source": {
             source: {**_pair(counts[TRAIN]), **{name: _pair(counts[name]) for name in ("eligible", HELD_OUT)}}
             for source, counts in sorted(sources.items())
@@ -353,9 +425,11 @@ def random_cuts(output: str, shards: Sequence[int], like: str, summary: Mapping[
 
 
 def untouched_rules(variant: Variant, summary: Mapping[str, Any]) -> list[str]:
-    """Rules of the variant that dropped nothing although documents reached them."""
-    dropped = {step["rule"]: step["dropped"] for step in summary["waterfall"]}
-    return [rule.name for rule in variant.rules if dropped[rule.name] == 0]
+    """Steps of the variant that dropped nothing and changed nothing."""
+    touched = {step["rule"]: step["dropped"] for step in summary["waterfall"]}
+    for step in summary.get("edits", ()):
+        touched[step["step"]] += step["documents"]
+    return [rule.name for rule in variant.rules if touched[rule.name] == 0]
 
 
 def merge_waterfall(output: str, variant: str, units: Sequence[CurateUnit]) -> Shard:

@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import annotate, curate, ingest, rules, split, storage
 from pipelines import manifest as manifests
+from pipelines.annotators import Annotator, build_annotators, described, packages_of
 from pipelines.card import write_card
 from pipelines.errors import UsageError
 from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
@@ -47,8 +48,17 @@ _MODULES = {
     ),
     DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.find_duplicates", "dedup"),
     SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.rules", "pipelines.split"),
-    "annotate": (*_COMMON, "pipelines.annotate"),
-    "curate": (*_COMMON, "pipelines.curate", "pipelines.rules", "pipelines.card", "licenses", "pii"),
+    "annotate": (*_COMMON, "pipelines.annotate", "pipelines.annotators", "quality_signals.edits"),
+    "curate": (
+        *_COMMON,
+        "pipelines.curate",
+        "pipelines.edited_text",
+        "pipelines.rules",
+        "pipelines.card",
+        "licenses",
+        "pii",
+        "quality_signals.edits",
+    ),
 }
 
 
@@ -80,7 +90,7 @@ class Driver:
         with self._only_writer():
             storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
             self.ingest()
-            self.annotate(self.recipe.annotators)
+            self.annotate(self.recipe.annotator_names)
             if self.recipe.dedup is not None:
                 self.dedup()
             if self.recipe.variants:
@@ -123,21 +133,21 @@ class Driver:
         Those that fill columns of the documents go first, wherever the recipe names them.
         """
         names = sorted(names, key=lambda name: name not in annotate.FILLS)
-        known = annotate.factories()
         stages = {name: self._annotate_stage(name, names) for name in names}
-        pending, given = [], []
+        pending, finished = [], []
         for name, stage in stages.items():
             found = self._finished(stage)
             if found is None:
                 pending.append(name)
             else:
                 self.stages[stage.name] = found
-                if name in annotate.FILLS:
-                    given.append(name)
+                finished.append(name)
         if not pending:
             return
         units = self._shard_units()
-        worker = annotate.AnnotateUnits(self.output, tuple(known[name]() for name in pending), tuple(given))
+        editors = {editor for name in pending for editor in self.recipe.specs[name].after}
+        given = tuple(name for name in finished if name in annotate.FILLS or name in editors)
+        worker = annotate.AnnotateUnits(self.output, tuple(self.annotators[name] for name in pending), given)
         for name in pending:
             self._clear(stages[name], storage.join(ingest.REJECTED, f"{name}-part-*"))
         label = "annotate " + " ".join(pending)
@@ -147,20 +157,30 @@ class Driver:
             mine = [record for record in records if record["stage"] == name]
             self._done(stages[name], stages[name].finish(self.output, mine, {}))
 
+    @functools.cached_property
+    def annotators(self) -> dict[str, Annotator]:
+        """The recipe's annotators by the names under which they write."""
+        return build_annotators(self.recipe.annotators)
+
     def _annotate_stage(self, name: str, names: Sequence[str]) -> Stage:
-        """The inputs of an annotator are the documents, and the columns that other annotators fill."""
+        """The inputs of an annotator are the documents, the columns that other annotators fill, and its model."""
         fillers = [] if name in annotate.FILLS else [n for n in annotate.FILLS if n in names]
+        told = described(self.recipe.specs, name)
         return Stage(
             f"annotate/{name}",
             storage.join(annotate.ANNOTATIONS, name),
             {
                 INGEST: self.stages[INGEST].sha256,
-                **{f"annotate/{n}": manifests.code_fingerprint(*_annotator_modules(n)) for n in fillers},
+                **{f"annotate/{n}": manifests.code_fingerprint(*self._annotator_modules(n)) for n in fillers},
+                **({"model": told["model"]} if "model" in told else {}),
             },
-            {"annotator": repr(annotate.annotator(name))},
-            _annotator_modules(name),
+            told,
+            self._annotator_modules(name),
             self.recipe.error_rate("annotate"),
         )
+
+    def _annotator_modules(self, name: str) -> tuple[str, ...]:
+        return (*_MODULES["annotate"], *sorted(packages_of(self.annotators[name])))
 
     def dedup(self) -> Manifest:
         asked = self.recipe.dedup
@@ -260,14 +280,20 @@ class Driver:
             self._done(stage, stage.commit(self.output, done))
 
     def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
-        allowed = self.recipe.variants[variant.name].allow_empty
-        for rule in curate.untouched_rules(variant, summary):
-            if rule not in allowed:
-                raise StageError(
-                    f"variant {variant.name}: rule {rule} dropped none of "
-                    f"{summary['eligible']['documents']:,} documents; if that is meant, write "
-                    f"{{rule: {rule}, allow_empty: true}}"
-                )
+        untouched = curate.untouched_rules(variant, summary)
+        steps = self.recipe.variants[variant.name].steps
+        presets = {step.of_preset for step in steps if step.of_preset}
+        idle = {name for name in presets if all(s.name in untouched for s in steps if s.of_preset == name)}
+        for step in steps:
+            if step.name not in untouched or step.allow_empty or (step.of_preset and step.of_preset not in idle):
+                continue
+            said = f"preset {step.of_preset}" if step.of_preset else f"{'edit' if step.edit else 'rule'} {step.name}"
+            key = f"preset: {step.of_preset}" if step.of_preset else _key_of(step)
+            raise StageError(
+                f"variant {variant.name}: {said} {'changed' if step.edit else 'dropped'} none of "
+                f"{summary['eligible']['documents']:,} documents; if that is meant, write "
+                f"{{{key}, allow_empty: true}}"
+            )
 
     def variant(self, name: str) -> curate.Variant:
         """The rules of a variant of the recipe; for a `random_like` one the other variant must be finished."""
@@ -288,7 +314,9 @@ class Driver:
             annotator, _, column = step.column.partition("/")
             if step.any_of:
                 return rules.WordRule(annotator, column, step.any_of)
-            return rules.ColumnRule(annotator, column, step.min, step.max)
+            return rules.ColumnRule(annotator, column, step.min, step.max, step.of_lines)
+        if step.edit is not None:
+            return rules.EditRule(step.edit, self.recipe.specs[step.edit].after)
         match step.rule:
             case "dedup":
                 assert self.recipe.dedup is not None
@@ -315,7 +343,7 @@ class Driver:
     def _curate_needs(self, variant: curate.Variant) -> set[str]:
         needs = set(variant.needs)
         optional = {curate.LICENSE, *annotate.FILLS}
-        needs |= {name for name in optional if name in self.recipe.annotators}
+        needs |= {name for name in optional if name in self.recipe.annotator_names}
         if self.recipe.dedup is not None:
             needs.add(DEDUP)
         if self.recipe.pii_policy() is not None:
@@ -450,9 +478,9 @@ def _described(chain: Sequence[rules.Rule]) -> dict[str, Any]:
     return {"rules": [rule.name for rule in chain], "rules_sha256": manifests.digest([repr(r) for r in chain])}
 
 
-def _annotator_modules(name: str) -> tuple[str, ...]:
-    package = type(annotate.annotator(name)).__module__.partition(".")[0]
-    return (*_MODULES["annotate"], package)
+def _key_of(step: Step) -> str:
+    """How a recipe writes the step."""
+    return next(f"{key}: {getattr(step, key)}" for key in ("rule", "column", "edit") if getattr(step, key))
 
 
 def _stage_of(annotations: str) -> str:

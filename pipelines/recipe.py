@@ -10,15 +10,18 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.errors import UsageError
-from pipelines.recipe_checks import NO_VERDICT, Known, Resolution, problem_of
+from pipelines.recipe_annotators import Known
+from pipelines.recipe_checks import NO_VERDICT, Resolution
 from pipelines.recipe_errors import Mark, Problem, RecipeError, listed
 from pipelines.recipe_models import (
     EVERY_SOURCE,
     GROUPINGS,
     STAGE_KINDS,
+    Annotators,
+    AnnotatorSpec,
     Block,
     Bytes,
     Dedup,
@@ -38,6 +41,7 @@ from pipelines.recipe_models import (
     Texts,
     VariantField,
 )
+from pipelines.recipe_problems import problem_of
 from pipelines.recipe_yaml import Document, apply_overrides, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
@@ -57,10 +61,6 @@ STANDARD_ANNOTATORS = (
 STANDARD_PROXIES = ("mamba-tiny", "starcoder-tiny", "mamba-small", "starcoder-small")
 
 
-def _list_as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class Recipe(Block):
     """One run, from raw input to the verdict on its variants."""
 
@@ -69,8 +69,8 @@ class Recipe(Block):
     """Folder, or a path on a file system that Beam knows; out/NAME where it is missing."""
     engine: Engine = LocalEngine()
     sources: Annotated[dict[Name, SourceBlock], Field(min_length=1)]
-    annotators: Annotated[tuple[str, ...], BeforeValidator(_list_as_tuple)] = ()
-    """Names with or without their version, in the order in which they run."""
+    annotators: Annotators = ()
+    """Names with or without their version, or {name, options, model, after, as}, in the order in which they run."""
     dedup: Dedup | None = None
     pii: Pii | None = None
     """Redaction; without it no text is changed."""
@@ -86,6 +86,15 @@ class Recipe(Block):
     max_error_rate: ErrorRatesField = ErrorRates()
     shard_bytes: Bytes = 256_000_000
     """Compressed size that a corpus shard aims at."""
+
+    @property
+    def annotator_names(self) -> tuple[str, ...]:
+        """The names under which the annotators write, editors before what sees their edits."""
+        return tuple(spec.written for spec in self.annotators)
+
+    @property
+    def specs(self) -> dict[str, AnnotatorSpec]:
+        return {spec.written: spec for spec in self.annotators}
 
     def error_rate(self, stage: str) -> float:
         """The share of items that may be rejected in `stage`: 'ingest', 'annotate/rpv2@1', ..."""
@@ -143,10 +152,11 @@ class Recipe(Block):
         chosen = self.variants[variant]
         real = chosen if chosen.random_like is None else self.variants[chosen.random_like]
         steps = (*self.scope, *real.steps)
-        needed = {step.column.partition("/")[0] if step.column else step.rule for step in steps}
+        needed = {step.column.partition("/")[0] if step.column else step.edit or step.rule for step in steps}
+        needed |= {editor for name, spec in self.specs.items() if name in needed for editor in spec.after}
         values["annotators"] = [
-            name
-            for name in self.annotators
+            spec.short()
+            for name, spec in self.specs.items()
             if name in needed or name.partition("@")[0] in (*NO_VERDICT, "code_stats") and name != "rpv2@1"
         ]
         kept = (variant, chosen.random_like)
@@ -174,6 +184,7 @@ class Recipe(Block):
     def resolved(self) -> dict[str, Any]:
         """What determines the data, defaults spelt out: all but engine, output and degree of parallelism."""
         values = self.model_dump(mode="json", exclude={"engine", "output"}, exclude_none=True)
+        values["annotators"] = [spec.short() for spec in self.annotators]
         for how in ("jobs", "threads"):
             values.get("study", {}).pop(how, None)
         return values
@@ -211,7 +222,7 @@ def load_recipe(
     """The checked recipe of a YAML file, names in full.
 
     overrides: KEY.PATH=VALUE arguments, applied in order.  annotators, proxies: the names that exist; where
-    annotators maps names to factories, the columns of conditions are checked too.
+    annotators maps names to factories, options, models and the columns of conditions are checked too.
     Raises RecipeError with all problems that were found.
     """
     document = read_yaml(path)
@@ -245,28 +256,7 @@ def recipe_of(
 
 
 def _known(annotators: Collection[str], proxies: Collection[str]) -> Known:
-    def columns(annotator: str, numbers: bool) -> Collection[str] | None:
-        if not isinstance(annotators, Mapping):
-            return None
-        fits = _has_number if numbers else _has_words
-        return [field.name for field in annotators[annotator]().schema if fits(field.type)]
-
-    return Known(tuple(annotators), tuple(proxies), columns)
-
-
-def _has_number(column: Any) -> bool:
-    """Numbers, truth values, and RedPajama's lists of spans with a score."""
-    from pyarrow import types
-
-    if types.is_list(column) and types.is_struct(column.value_type):
-        return column.value_type.get_field_index("score") >= 0
-    return types.is_integer(column) or types.is_floating(column) or types.is_boolean(column)
-
-
-def _has_words(column: Any) -> bool:
-    from pyarrow import types
-
-    return types.is_string(column) or types.is_large_string(column)
+    return Known(tuple(annotators), tuple(proxies), annotators if isinstance(annotators, Mapping) else None)
 
 
 def _checked(document: Document, known: Known) -> Recipe:

@@ -1,17 +1,14 @@
-"""Checks of a recipe: what its blocks say wrong, with the place; and whether they fit together."""
+"""Checks of a recipe as a whole: whether its blocks fit together, and names in full."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Tag
-
-from pipelines.recipe_errors import Path, Problem, dotted, listed, nearest, shown
+from pipelines.recipe_annotators import DECISIONS, AnnotatorList, Entry, Known
+from pipelines.recipe_errors import Path, Problem, dotted, listed, nearest
 from pipelines.recipe_models import (
-    ENGINES,
     EVERY_SOURCE,
     DataflowEngine,
     FlinkEngine,
@@ -19,14 +16,14 @@ from pipelines.recipe_models import (
     PortableEngine,
     Step,
     Study,
+    Variant,
 )
+from pipelines.recipe_presets import Used, expanded_steps, used_preset
 from pipelines.recipe_yaml import Document
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
 
-# Rules that are not an annotator's verdict, and what each needs to be in the recipe.
-DECISIONS = ("dedup", "license", "opt_out")
 # Annotators that measure and have no verdict, and what to write in a variant instead.
 NO_VERDICT = {
     "language": "a column condition on it",
@@ -35,143 +32,7 @@ NO_VERDICT = {
     "license": "the rule license",
     "pii": "the recipe's pii block: personal data is redacted in every variant",
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Known:
-    """The names that exist outside a recipe."""
-
-    annotators: tuple[str, ...]
-    proxies: tuple[str, ...]
-    columns: Callable[[str, bool], Collection[str] | None]
-    """Annotator, whether numbers (else words) -> its columns for a condition, None where they are not known."""
-
-    def full_names(self, name: str) -> list[str]:
-        """['rpv2@1'] for 'rpv2@1' and for 'rpv2'; several where a short name is not enough; else none.
-
-        Of several, our own version (`minhash@1`) has the short name, not another tool's (`minhash@rpv2`).
-        """
-        for own in (name, f"{name}@1"):
-            if own in self.annotators:
-                return [own]
-        return [known for known in self.annotators if known.partition("@")[0] == name]
-
-
-# -- pydantic's errors, with places ------------------------------------------------------------------------
-
-# Words for the types that a value should have.
-_EXPECTED = {
-    "string_type": "expected a string",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
-    "float_type": "expected a number",
-    "bool_type": "expected true or false",
-    "dict_type": "expected a mapping",
-    "tuple_type": "expected a list",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-}
-# Blocks that have a short form, and what it is.
-_SHORT_FORMS = {
-    "Step": "a rule's name or ",
-    "Variant": "a list of rules or ",
-    "HeldOut": "a number or ",
-    "ErrorRates": "a number or ",
-}
-
-
-def problem_of(model: type[BaseModel], document: Document, error: Any) -> Problem:
-    """One of pydantic's errors about `model`, in words and with its place."""
-    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
-    path = _path_in(document.data, error["loc"], missing=kind == "missing")
-    names = list(_fields_at(model, error["loc"]))
-    where = dotted(path)
-    if kind == "extra_forbidden":
-        word = str(path[-1])
-        return Problem(
-            document.mark(path, of_key=True),
-            where,
-            "unknown key",
-            repr(word),
-            listed(names),
-            nearest(word, names),
-        )
-    if kind == "missing":
-        return Problem(document.mark(path[:-1], of_key=True), where, "is missing and must be given")
-    if kind == "union_tag_invalid":
-        path = (*path, "kind")
-        tag = str(context["tag"])
-        return Problem(
-            document.mark(path),
-            dotted(path),
-            "unknown engine",
-            repr(tag),
-            listed(ENGINES),
-            nearest(tag, ENGINES),
-        )
-    if kind == "union_tag_not_found":
-        return Problem(document.mark(path), where, "expected a mapping", shown(value))
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
-        message = "is not one of the allowed words"
-        return Problem(
-            document.mark(path), where, message, shown(value), listed(allowed), nearest(value, allowed)
-        )
-    if kind == "string_pattern_mismatch":
-        of_key = error["loc"][-1] == "[key]"
-        message = (
-            "must start with gs://"
-            if "gs:" in context["pattern"]
-            else ("a name has only the characters a-z, 0-9, _ and -")
-        )
-        return Problem(document.mark(path, of_key=of_key), where, message, shown(value))
-    if kind == "value_error":
-        message, _, allowed_text = str(context["error"]).partition("; allowed: ")
-        return Problem(document.mark(path), where, message, shown(value), allowed_text or None)
-    if kind == "model_type":
-        message = f"expected {_SHORT_FORMS.get(context['class_name'], '')}a mapping"
-    else:
-        message = _EXPECTED.get(kind) or error["msg"].replace("Input should be", "must be")
-    return Problem(document.mark(path), where, message, shown(value))
-
-
-def _path_in(data: Any, location: Sequence[str | int], *, missing: bool) -> Path:
-    """pydantic's location without what is not in the data: tags of unions, keys that a short form spares."""
-    path: list[str | int] = []
-    for position, part in enumerate(location):
-        inside = (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int)
-        )
-        if inside:
-            path.append(part)
-            data = data[part]  # type: ignore[index]
-        elif missing and position == len(location) - 1:
-            path.append(part)
-    return tuple(path)
-
-
-def _fields_at(annotation: Any, location: Sequence[str | int]) -> Collection[str]:
-    """Names of the fields of the model in which the last part of `location` stands."""
-    if get_origin(annotation) is Annotated:
-        return _fields_at(get_args(annotation)[0], location)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if len(location) <= 1 or location[0] not in annotation.model_fields:
-            return annotation.model_fields
-        return _fields_at(annotation.model_fields[str(location[0])].annotation, location[1:])
-    arguments = get_args(annotation)
-    if get_origin(annotation) is dict:
-        return _fields_at(arguments[1], location[1:])
-    if get_origin(annotation) is tuple:
-        return _fields_at(arguments[0], location[1:])
-    for member in arguments:
-        tags = [m.tag for m in getattr(member, "__metadata__", ()) if isinstance(m, Tag)]
-        if tags and location and tags[0] == location[0]:
-            return _fields_at(member, location[1:])
-    members = [member for member in arguments if member is not type(None)]
-    return _fields_at(members[0], location) if len(members) == 1 else ()
-
-
-# -- what no single block can know -------------------------------------------------------------------------
+_OF_A_COLUMN = ("min", "max", "any_of", "of_lines")
 
 
 @dataclasses.dataclass
@@ -182,28 +43,29 @@ class Resolution:
     recipe: Recipe
     known: Known
     problems: list[Problem] = dataclasses.field(default_factory=list)
+    annotators: AnnotatorList = dataclasses.field(init=False)
+    presets: dict[Path, list[Step]] = dataclasses.field(default_factory=dict)
 
     def report(self, path: Path, message: str, *, of_key: bool = False, **more: str | None) -> None:
+        path = self._said(path)
         self.problems.append(Problem(self.document.mark(path, of_key=of_key), dotted(path), message, **more))
 
     def resolve(self) -> Recipe:
         recipe = self.recipe
-        annotators = self._annotators()
-        variants = {}
-        for name, variant in recipe.variants.items():
-            at: Path = ("variants", name)
-            if not isinstance(self.document.data["variants"][name], list):
-                at = (*at, "steps")
-            steps = [self._step((*at, i), step, annotators) for i, step in enumerate(variant.steps)]
-            variants[name] = variant.model_copy(update={"steps": tuple(steps)})
+        self.annotators = AnnotatorList(self.known, self.report)
+        self._read_annotators()
+        variants = {
+            name: variant.model_copy(update={"steps": self._steps(self._path_of(name), variant)})
+            for name, variant in recipe.variants.items()
+        }
         self._engine()
-        scope = [self._step(("scope", i), step, annotators) for i, step in enumerate(recipe.scope)]
+        scope = self._scope()
         self._nulls()
-        self._blocks(annotators)
+        self._blocks()
         updates: dict[str, Any] = {
-            "annotators": annotators,
+            "annotators": self.annotators.specs(),
             "variants": variants,
-            "scope": tuple(scope),
+            "scope": scope,
             "held_out": self._held_out(),
         }
         if recipe.study is not None:
@@ -211,86 +73,164 @@ class Resolution:
             updates["study"] = recipe.study.model_copy(update={"held_out": None})
         return recipe.model_copy(update=updates)
 
-    def _full_name(self, path: Path, name: str, what: str) -> str | None:
-        """The full name of an annotator; reports a name that is unknown or stands for several."""
-        full = self.known.full_names(name)
-        if len(full) == 1:
-            return full[0]
-        if full:
-            self.report(path, f"{what} {name!r} stands for several: write one in full", allowed=listed(full))
-        else:
-            names = self.known.annotators
-            self.report(
-                path,
-                f"unknown {what}",
-                found=repr(name),
-                allowed=listed(names),
-                suggestion=nearest(name, names),
-            )
-        return None
+    def _said(self, path: Path) -> Path:
+        """The path without keys that a short form spares: a bare name has none."""
+        given: Any = self.document.data
+        for depth, part in enumerate(path):
+            if not isinstance(given, dict | list):
+                return path[:depth]
+            inside = part in given if isinstance(given, dict) else isinstance(part, int) and part < len(given)
+            if not inside:
+                break
+            given = given[part]  # type: ignore[index]
+        return path
 
-    def _annotators(self) -> tuple[str, ...]:
-        full_names: list[str] = []
-        for index, name in enumerate(self.recipe.annotators):
-            full = self._full_name(("annotators", index), name, "annotator")
-            if full in full_names:
-                self.report(("annotators", index), f"{full} is listed twice")
-            elif full is not None:
-                full_names.append(full)
-        return tuple(full_names)
+    # -- annotators and presets -----------------------------------------------------------------------------
 
-    def _step(self, path: Path, step: Step, annotators: Collection[str]) -> Step:
+    def _path_of(self, variant: str) -> Path:
+        """Where the steps of a variant stand."""
+        at: Path = ("variants", variant)
+        given = self.document.data["variants"][variant]
+        return (*at, "steps") if isinstance(given, dict) and "steps" in given else at
+
+    def _at(self, steps: Path, index: int) -> Path:
+        """Where a step stands; a variant may be one bare preset."""
+        return (
+            (*steps, index) if (*steps, index) in self.document.values or "preset" not in self._given(steps) else steps
+        )
+
+    def _given(self, path: Path) -> Collection[Any]:
+        given: Any = self.document.data
+        for part in path:
+            given = given[part]
+        return given if isinstance(given, dict) else ()
+
+    def _read_annotators(self) -> None:
+        """The recipe's own annotators, then those of its presets."""
+        asked: list[tuple[Path, Any, str | None]] = [
+            (("annotators", i), spec, None) for i, spec in enumerate(self.recipe.annotators)
+        ]
+        places: list[tuple[Used, list[int]]] = []
+        for name, variant in self.recipe.variants.items():
+            steps = self._path_of(name)
+            for index, step in enumerate(variant.steps):
+                if step.preset is None:
+                    continue
+                used = used_preset(self._at(steps, index), step, self.report)
+                if used is not None:
+                    places.append((used, list(range(len(asked), len(asked) + len(used.asked)))))
+                    asked += [(used.place_of(taken), spec, used.preset.name) for spec, taken in used.asked]
+        found = self.annotators.read(asked)
+        self.presets = {used.path: expanded_steps(used, [found.get(i) for i in numbers]) for used, numbers in places}
+
+    # -- steps ----------------------------------------------------------------------------------------------
+
+    def _steps(self, path: Path, variant: Variant) -> tuple[Step, ...]:
+        steps: list[tuple[Path, Step]] = []
+        for index, step in enumerate(variant.steps):
+            at = self._at(path, index)
+            if step.preset is None:
+                steps.append((at, step))
+            else:
+                steps += [(at, each) for each in self.presets.get(at, ())]
+        checked = [(at, self._step(at, step)) for at, step in steps]
+        self._edits_follow(checked)
+        return tuple(step for _, step in checked)
+
+    def _scope(self) -> tuple[Step, ...]:
+        checked = []
+        for index, step in enumerate(self.recipe.scope):
+            path: Path = ("scope", index)
+            if step.preset is not None or step.edit is not None:
+                self.report(path, "scope chooses documents: presets and edits belong to variants")
+            else:
+                checked.append(self._step(path, step))
+        return tuple(checked)
+
+    def _edits_follow(self, steps: list[tuple[Path, Step]]) -> None:
+        """Each editor of a variant must have seen the text that those before it leave, source by source."""
+        applied: dict[tuple[str, ...], list[str]] = {}
+        for path, step in steps:
+            entry = next((each for each in self.annotators.entries if each.name == step.edit), None)
+            if entry is None:
+                continue
+            for sources in applied:
+                if sources != step.sources and (not sources or not step.sources or {*sources} & {*step.sources}):
+                    self.report(path, "edits that follow one another look at the same sources")
+            before, seen = applied.setdefault(step.sources, []), list(entry.spec.after)
+            if entry.name in before:
+                self.report(path, f"the edits of {step.edit} are applied already")
+            elif seen[: len(before)] != before:
+                self.report(
+                    path,
+                    f"{step.edit} edits the text after {listed(seen) if seen else 'no other editor'}, but this variant "
+                    f"applies {listed(before)} first: annotate it with after: [{', '.join(before)}]",
+                )
+            elif seen != before:
+                missing = ", ".join(f"{{edit: {name}}}" for name in seen[len(before) :])
+                self.report(path, f"{step.edit} edits the text after {listed(seen)}: put {missing} before it")
+            before.append(entry.name)
+
+    def _step(self, path: Path, step: Step) -> Step:
         for source in step.sources:
             if source not in self.recipe.sources:
                 self._unknown((*path, "sources"), "unknown source", source, self.recipe.sources)
-        if (step.rule is None) == (step.column is None):
-            self.report(path, "a step has either rule or column", found="both" if step.rule else "neither")
+        given = [key for key in ("rule", "column", "edit") if getattr(step, key) is not None]
+        if len(given) != 1:
+            self.report(path, "a step has either rule or column or edit", found=" and ".join(given) or "none of them")
             return step
         if step.column is not None:
-            return self._column(path, step, annotators)
-        if step.min is not None or step.max is not None or step.any_of:
-            self.report(path, f"min, max and any_of belong to a column, not to the rule {step.rule!r}")
-        at = (*path, "rule") if (*path, "rule") in self.document.values else path
+            return self._column(path, step)
+        if any(getattr(step, key) not in (None, ()) for key in _OF_A_COLUMN):
+            self.report(path, f"{', '.join(_OF_A_COLUMN)} belong to a column, not to {given[0]} {step.name!r}")
+        at = (*path, given[0]) if (*path, given[0]) in self.document.values else path
+        return self._edit(at, step) if step.edit is not None else self._rule(at, step)
+
+    def _edit(self, at: Path, step: Step) -> Step:
+        assert step.edit is not None
+        entry = self.annotators.find(at, step.edit, "editor")
+        if entry is None:
+            return step
+        if not entry.edits():
+            editors = [each.name for each in self.annotators.entries if each.edits()]
+            self.report(at, f"{entry.name} edits nothing", allowed=listed(editors))
+        return step.model_copy(update={"edit": entry.name})
+
+    def _rule(self, at: Path, step: Step) -> Step:
         assert step.rule is not None
         if step.rule in DECISIONS:
-            self._decision(at, step.rule, annotators)
+            self._decision(at, step.rule)
             return step
         base = step.rule.partition("@")[0]
         if base in NO_VERDICT:
             self.report(at, f"{step.rule!r} measures and has no verdict of its own: use {NO_VERDICT[base]}")
             return step
-        if not self.known.full_names(step.rule):
-            rules = [n for n in self.known.annotators if n.partition("@")[0] not in NO_VERDICT] + [*DECISIONS]
-            suggestion = nearest(step.rule, rules)
-            self.report(
-                at, "unknown rule", found=repr(step.rule), allowed=listed(rules), suggestion=suggestion
-            )
+        entry = self._family(at, step.rule)
+        if entry is None:
             return step
-        full = self._full_name(at, step.rule, "rule")
-        if full is None:
-            return step
-        self._listed(at, full, annotators)
-        return step.model_copy(update={"rule": full})
+        if entry.has_verdict() is False:
+            self.report(at, f"{entry.name} measures and has no verdict of its own: use a column condition on it")
+        return step.model_copy(update={"rule": entry.name})
 
-    def _listed(self, path: Path, annotator: str, annotators: Collection[str]) -> None:
-        if annotator not in annotators:
-            self.report(
-                path, f"needs the annotator {annotator}: add it to annotators", allowed=listed(annotators)
-            )
+    def _family(self, at: Path, rule: str) -> Entry | None:
+        known = self.annotators.known_rules(NO_VERDICT)
+        if not self.annotators.means(rule):
+            names = [*known, *DECISIONS]
+            self.report(at, "unknown rule", found=repr(rule), allowed=listed(names), suggestion=nearest(rule, names))
+            return None
+        return self.annotators.find(at, rule, "rule")
 
-    def _decision(self, path: Path, rule: str, annotators: Collection[str]) -> None:
+    def _decision(self, path: Path, rule: str) -> None:
         match rule:
             case "dedup" if self.recipe.dedup is None:
                 self.report(path, "the rule dedup needs a dedup block in the recipe")
             case "opt_out" if not self.recipe.opt_out:
-                self.report(
-                    path, "the rule opt_out needs the key opt_out in the recipe: a file of what to leave out"
-                )
+                self.report(path, "the rule opt_out needs the key opt_out in the recipe: a file of what to leave out")
             case "license":
                 for full in self.known.full_names("license")[:1]:
-                    self._listed(path, full, annotators)
+                    self.annotators.needs(path, full)
 
-    def _column(self, path: Path, step: Step, annotators: Collection[str]) -> Step:
+    def _column(self, path: Path, step: Step) -> Step:
         at = (*path, "column")
         assert step.column is not None
         name, slash, column = step.column.partition("/")
@@ -306,21 +246,22 @@ class Resolution:
             self.report(path, "a column condition needs min, max or both for a number, any_of for words")
         elif step.min is not None and step.max is not None and step.min > step.max:
             self.report(path, f"min {step.min:g} is greater than max {step.max:g}: nothing passes")
-        full = self._full_name(at, name, "annotator")
-        if full is None:
+        entry = self.annotators.find(at, name, "annotator")
+        if entry is None:
             return step
-        self._listed(at, full, annotators)
-        columns = self.known.columns(full, not step.any_of)
+        columns = entry.columns(not step.any_of)
         if columns is not None and column not in columns:
             suggestion = nearest(column, columns)
             self.report(
                 at,
-                f"{full} has no {'words' if step.any_of else 'number'} of this name",
+                f"{entry.name} has no {'words' if step.any_of else 'number'} of this name",
                 found=repr(column),
                 allowed=listed(sorted(columns)),
-                suggestion=None if suggestion is None else f"{full}/{suggestion}",
+                suggestion=None if suggestion is None else f"{entry.name}/{suggestion}",
             )
-        return step.model_copy(update={"column": f"{full}/{column}"})
+        elif columns is not None and step.of_lines and not entry.has_lines(column):
+            self.report(path, f"of_lines belongs to a column with values by line, not to {step.column}")
+        return step.model_copy(update={"column": f"{entry.name}/{column}"})
 
     def _nulls(self) -> None:
         variants = self.recipe.variants
@@ -341,9 +282,7 @@ class Resolution:
                     allowed=listed(real),
                 )
 
-    def _unknown(
-        self, path: Path, message: str, word: str, names: Collection[str], *, of_key: bool = False
-    ) -> None:
+    def _unknown(self, path: Path, message: str, word: str, names: Collection[str], *, of_key: bool = False) -> None:
         self.report(
             path,
             message,
@@ -353,7 +292,7 @@ class Resolution:
             suggestion=nearest(word, names),
         )
 
-    def _blocks(self, annotators: Collection[str]) -> None:
+    def _blocks(self) -> None:
         recipe = self.recipe
         # Without variants the pii block serves `redact`, which finds and replaces in one pass.
         pii_annotated = recipe.pii is not None and bool(recipe.variants)
@@ -362,8 +301,8 @@ class Resolution:
             ("pii", "pii", pii_annotated),
         ):
             full = self.known.full_names(base)
-            if given and full and not set(full) & set(annotators):
-                self.report((block,), f"needs the annotator {full[0]}: add it to annotators", of_key=True)
+            if given and full:
+                self.annotators.needs((block,), full[0], of_key=True)
 
     def _engine(self) -> None:
         engine = self.recipe.engine
@@ -393,16 +332,12 @@ class Resolution:
         study = self.recipe.study
         of_study = None if study is None else study.held_out
         if of_study is not None and "held_out" in self.document.data:
-            self.report(
-                ("study", "held_out"), "held_out is given twice; keep the one at the top", of_key=True
-            )
+            self.report(("study", "held_out"), "held_out is given twice; keep the one at the top", of_key=True)
         held_out = of_study or self.recipe.held_out
         top: Path = ("held_out",) if of_study is None else ("study", "held_out")
         for source in held_out.by:
             if source not in self.recipe.sources and source != EVERY_SOURCE:
-                self._unknown(
-                    (*top, "by", source), "unknown source", source, self.recipe.sources, of_key=True
-                )
+                self._unknown((*top, "by", source), "unknown source", source, self.recipe.sources, of_key=True)
         return held_out
 
     def _study(self, study: Study) -> None:
@@ -412,9 +347,7 @@ class Resolution:
         elif study.baseline not in variants:
             self._unknown(("study", "baseline"), "unknown variant", study.baseline, variants)
         elif variants[study.baseline].random_like is not None:
-            self.report(
-                ("study", "baseline"), "must not be a random_like variant", found=repr(study.baseline)
-            )
+            self.report(("study", "baseline"), "must not be a random_like variant", found=repr(study.baseline))
         for index, proxy in enumerate(study.proxies):
             path: Path = ("study", "proxies", index)
             if proxy not in self.known.proxies:
@@ -423,6 +356,4 @@ class Resolution:
                 self.report(path, f"{proxy} is listed twice")
         for source in study.mix or {}:
             if source not in self.recipe.sources:
-                self._unknown(
-                    ("study", "mix", source), "unknown source", source, self.recipe.sources, of_key=True
-                )
+                self._unknown(("study", "mix", source), "unknown source", source, self.recipe.sources, of_key=True)

@@ -56,6 +56,8 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 # A single string is short for a list of one.
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
 Scalar = str | int | float | bool
+# What stands behind an annotator's name for its edits as a step of a variant.
+EDITS = "edits"
 
 
 class Block(BaseModel):
@@ -280,8 +282,64 @@ class HeldOut(Block):
 HeldOutField = Annotated[HeldOut, _as("fraction", int, float)]
 
 
+def _as_annotator(value: Any) -> Any:
+    """NAME is short for {name: NAME}, and NAME+EDITOR for {name: NAME, after: EDITOR}."""
+    if not isinstance(value, str):
+        return value
+    name, plus, editor = value.partition("+")
+    return {"name": name, "after": [editor]} if plus else {"name": name}
+
+
+class AnnotatorSpec(Block):
+    """An annotator with all that makes it: options, a model, edits before it.  A bare string is its name."""
+
+    name: Text
+    """With or without its version; or a family that runs a model: classifier, dsir, perplexity, proxy, ..."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of the annotator, by name."""
+    model: Text | None = None
+    """File of a fitted model, for a family that runs one; its hash becomes part of the name."""
+    after: Texts = ()
+    """Annotators of this recipe whose edits are applied to the text first, in order."""
+    as_: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.@+-]*$", max_length=200)] | None = Field(
+        default=None, alias="as"
+    )
+    """Name of the folder and in rules; needed with options that make it another annotator than its name says."""
+
+    @property
+    def written(self) -> str:
+        """The name under which it writes."""
+        return self.as_ or self.name
+
+    def short(self) -> str | dict[str, Any]:
+        """As a recipe would say it."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return self.name if list(values) == ["name"] else values
+
+
+Annotators = Annotated[
+    tuple[Annotated[AnnotatorSpec, BeforeValidator(_as_annotator, json_schema_input_type=str | AnnotatorSpec)], ...],
+    BeforeValidator(_as_list),
+]
+
+
+class PresetUse(BaseModel):
+    """A preset by name, and what it needs: {name: dclm, classifier: models/x.zip}.  A bare string is the name."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    name: Text
+    """With or without its version; without it the first version is meant."""
+    without: Texts = ()
+    """Needs of the preset that are not met; the steps that ask for them are left out."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class Step(Block):
-    """One rule of a variant: a rule's name, or a column and the range that passes.
+    """One step of a variant: a rule's name, a column and the range that passes, edits to apply, or a preset.
 
     A bare string is short for {rule: string}.
     """
@@ -290,42 +348,58 @@ class Step(Block):
     """A rule family, or dedup, license, opt_out."""
     column: Text | None = None
     """ANNOTATOR/COLUMN of a number or a word."""
+    edit: Text | None = None
+    """An annotator whose edits are applied to the text; a document without text after it is dropped."""
+    preset: Annotated[PresetUse, _as("name", str)] | None = None
+    """Published steps, with their annotators."""
     min: float | None = None
     """Least value that passes."""
     max: float | None = None
     """Greatest value that passes."""
     any_of: Texts = ()
     """For a column of words, for example language@1/language: the words that pass."""
+    of_lines: Literal["mean"] | None = None
+    """For a column with a value a line: the mean over the lines is what must lie in the range."""
     sources: Texts = ()
     """Sources whose documents the step looks at; those of others pass.  All where it is missing."""
     allow_empty: bool = False
-    """A rule that drops no document is an error unless this is true."""
+    """A step that drops or changes no document is an error unless this is true."""
+    of_preset: Text | None = None
+    """The preset that the step comes from; written by resolved recipes.  One of its steps must drop something."""
 
     @property
     def name(self) -> str:
-        return self.rule or self.column or ""
+        """What the waterfall calls the step."""
+        return f"{self.edit}/{EDITS}" if self.edit else self.rule or self.column or ""
 
     def __str__(self) -> str:
+        if self.preset is not None:
+            return f"preset {self.preset.name}"
+        if self.edit is not None:
+            return f"edit {self.edit}"
         if self.column is None:
             return self.name
         if self.any_of:
             return f"{self.column} in {', '.join(self.any_of)}"
+        column = f"{self.of_lines}({self.column})" if self.of_lines else self.column
         low = "" if self.min is None else f"{self.min:g} <= "
         high = "" if self.max is None else f" <= {self.max:g}"
-        return f"{low}{self.column}{high}"
+        return f"{low}{column}{high}"
 
 
 Steps = Annotated[tuple[Annotated[Step, _as("rule", str)], ...], BeforeValidator(_as_list)]
 
 
 def _as_variant(value: Any) -> Any:
-    return {"steps": value} if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return {"steps": value}
+    return {"steps": (value,)} if isinstance(value, dict) and "preset" in value else value
 
 
 class Variant(Block):
     """A corpus as a list of rules, in order; or one that drops as many documents as another, at random.
 
-    A bare list is short for {steps: list}.
+    A bare list is short for {steps: list}, and {preset: NAME} for a list of that one step.
     """
 
     steps: Steps = ()

@@ -123,9 +123,7 @@ class _Construction:
             place = _mark(self.document.file, key_node.start_mark)
             key = key_node.value if key_node.tag == _STRING else None
             if not isinstance(key, str):
-                found = (
-                    repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
-                )
+                found = repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
                 self.problems.append(Problem(place, dotted(path), "a key must be a string (quote it)", found))
                 continue
             if key in built:
@@ -190,9 +188,7 @@ def read_yaml(path: str) -> Document:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = "a recipe is UTF-8 text"
-        raise RecipeError(
-            [Problem(Mark(path, line, column), "", message, f"byte 0x{raw[error.start]:02x}")]
-        ) from None
+        raise RecipeError([Problem(Mark(path, line, column), "", message, f"byte 0x{raw[error.start]:02x}")]) from None
     return parse_yaml(text, path)
 
 
@@ -210,15 +206,22 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         parts: Path = tuple(int(p) if p.isdigit() else p for p in re.findall(r"[^.\[\]]+", name))
         if not equals or not _KEY_PATH.fullmatch(name):
             raise RecipeError([Problem(mark, "", "an override is KEY.PATH=VALUE, for example study.seeds=5")])
-        # A value alone must be wrapped to be read with the same rules: as the value of a one-key mapping.
-        try:
-            node = yaml.compose(text or "null", Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise RecipeError(
-                [Problem(mark, dotted(parts), f"the value is not valid YAML: {error}")]
-            ) from None
-        value = _Construction(Document(str(mark), {}, {}, {})).build(node, ())
+        value = _value(text, mark, dotted(parts))
         _set(document, parts, value, mark)
+
+
+def read_value(text: str, place: str) -> Any:
+    """A value that stands alone, with the rules of a recipe's values.  Raises RecipeError, naming `place`."""
+    return _value(text, Mark(place), "")
+
+
+def _value(text: str, mark: Mark, path: str) -> Any:
+    # A value alone must be wrapped to be read with the same rules: as the value of a one-key mapping.
+    try:
+        node = yaml.compose(text or "null", Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError([Problem(mark, path, f"the value is not valid YAML: {error}")]) from None
+    return _Construction(Document(str(mark), {}, {}, {})).build(node, ())
 
 
 def _set(document: Document, parts: Path, value: Any, mark: Mark) -> None:

@@ -16,6 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.edited_text import AppliedEdits, counts, removed_characters
+from quality_signals.edits import COLUMN as EDITS_COLUMN
+
 Annotations = Mapping[str, pa.RecordBatch]
 
 
@@ -150,17 +153,22 @@ class _OfColumn:
 class ColumnRule(_OfColumn):
     """Keeps rows whose number in `annotator`/`column` lies in [minimum, maximum]; null does not pass.
 
-    A list<struct<start, end, score>> column (RedPajama's form) counts by its single document span.
+    A list<struct<start, end, score>> column (RedPajama's form) counts by its single document span, or with
+    `of_lines` by the mean over its spans.
     """
 
     minimum: float | None
     maximum: float | None
+    of_lines: str | None = None
 
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
         column = annotations[self.annotator].column(self.column)
-        if pa.types.is_list(column.type):
-            column = pc.struct_field(pc.list_element(_non_empty(column), 0), "score")
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if self.of_lines is not None:
+            values = _mean_score(column)
+        else:
+            if pa.types.is_list(column.type):
+                column = pc.struct_field(pc.list_element(_non_empty(column), 0), "score")
+            values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
         low = np.less(values, self.minimum) if self.minimum is not None else np.zeros(len(values), bool)
         high = np.greater(values, self.maximum) if self.maximum is not None else np.zeros(len(values), bool)
         missing = np.isnan(values)
@@ -204,10 +212,67 @@ class OfSources:
     def needs(self) -> tuple[str, ...]:
         return self.rule.needs
 
+    def looks_at(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """[rows] whether they are of the sources."""
+        return _bools(pc.is_in(batch.column("source"), value_set=pa.array(self.sources, pa.string())), False)
+
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
         verdicts = self.rule.judge(batch, annotations)
-        mine = _bools(pc.is_in(batch.column("source"), value_set=pa.array(self.sources, pa.string())), False)
+        mine = self.looks_at(batch)
         return _verdicts(verdicts.passed | ~mine, verdicts.rule, verdicts.value, verdicts.threshold)
+
+
+@dataclasses.dataclass(frozen=True)
+class EditRule:
+    """Applies an editor's edits; drops a document that they leave without text, or that the editor failed on.
+
+    after: the editors whose edits the annotator saw applied; its own lead from the extracted text to what all leave.
+    """
+
+    annotator: str
+    after: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.annotator}/{EDITS_COLUMN}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.annotator,)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        columns = annotations[self.annotator]
+        edits = columns.column(EDITS_COLUMN)
+        length = pc.utf8_length(batch.column("text")).to_numpy(zero_copy_only=False)
+        empty = (counts(edits) > 0) & (removed_characters(edits) == length)
+        # Where the family has a verdict, a row without one is a row on which it failed.
+        judged = columns.schema.get_field_index("keep") >= 0
+        failed = (
+            columns.column("keep").is_null().to_numpy(zero_copy_only=False) if judged else np.zeros(len(empty), bool)
+        )
+        reasons = np.where(failed, "not_annotated", "empty")
+        return _verdicts(~(empty | failed), [f"{self.annotator}/{reason}" for reason in reasons])
+
+
+def edit_steps(chain: Sequence[Rule], batch: pa.RecordBatch, annotations: Annotations) -> list[AppliedEdits]:
+    """The edits that a chain of rules applies to the rows of a batch, in order."""
+    steps = []
+    for rule in chain:
+        inner = rule.rule if isinstance(rule, OfSources) else rule
+        if isinstance(inner, EditRule):
+            rows = rule.looks_at(batch) if isinstance(rule, OfSources) else np.ones(batch.num_rows, bool)
+            steps.append(AppliedEdits(rule.name, rows, annotations[inner.annotator].column(EDITS_COLUMN)))
+    return steps
+
+
+def _mean_score(column: pa.Array) -> npt.NDArray[np.float64]:
+    """[rows] mean of the scores of a row's spans that are not null; NaN where there is none."""
+    flat = column.flatten().field("score").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    owner = np.repeat(np.arange(len(column)), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+    there = ~np.isnan(flat)
+    total = np.bincount(owner[there], flat[there], minlength=len(column))
+    number = np.bincount(owner[there], minlength=len(column))
+    return np.divide(total, number, out=np.full(len(column), np.nan), where=number > 0)
 
 
 def _non_empty(column: pa.Array) -> pa.Array:

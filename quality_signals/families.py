@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quality_signals.batches import field, of_kinds, optional, texts
-from quality_signals.words import WordSplitter, word_splitter
+from quality_signals.batches import field
+from quality_signals.text_batch import TextBatch
 
 Bools = npt.NDArray[np.bool_]
 
@@ -110,31 +109,18 @@ def ratios(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]
     return np.divide(np.asarray(part, np.float64), whole, out=np.full(whole.shape, np.nan), where=whole != 0)
 
 
-def ratio(part: float, whole: float) -> float:
-    """part / whole; NaN, which passes every rule, where whole is 0."""
-    return part / whole if whole else np.nan
-
-
-def judge_documents(
-    batch: pa.RecordBatch,
-    kinds: Sequence[str],
-    default_language: str,
-    measure: Callable[[str, WordSplitter], Any],
-    verdict: Callable[[Any], Verdict],
-    numbers: Iterable[str],
+def family_batch(
+    texts: TextBatch,
+    rules: Sequence[Rule],
+    values: Mapping[str, npt.NDArray[np.float64]],
+    columns: Iterable[pa.Array],
     schema: pa.Schema,
+    judged: Bools | None = None,
 ) -> pa.RecordBatch:
-    """A family over a batch: verdict columns, then the measured numbers.
+    """A family over a batch: verdict columns, then `columns` ([texts] each), for all rows.
 
-    Documents of other kinds, and of languages whose words need a model, are not judged: keep, and nulls.
+    Rows that are no texts here, and texts that are not `judged`, are kept and have nulls.
     """
-    verdicts: list[Verdict] = []
-    measured: list[dict[str, int | None] | None] = []
-    wanted = of_kinds(batch, kinds)
-    for text, language in zip(texts(batch, wanted), optional(batch, "language"), strict=True):
-        splitter = None if text is None else word_splitter(language or default_language)
-        found = None if text is None or splitter is None else measure(text, splitter)
-        measured.append(found)
-        verdicts.append(Verdict(True) if found is None else verdict(found))
-    columns = [pa.array([None if row is None else row[name] for row in measured], pa.int64()) for name in numbers]
-    return pa.RecordBatch.from_arrays([*verdict_columns(verdicts), *columns], schema=schema)
+    keep, *verdicts = judge_texts(rules, values, len(texts), judged)
+    others = [texts.scatter(column) for column in (*verdicts, *columns)]
+    return pa.RecordBatch.from_arrays([texts.scatter(keep).fill_null(True), *others], schema=schema)

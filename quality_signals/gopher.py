@@ -10,13 +10,17 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import ALPHA, SYMBOL, Lexicon, class_table, code_points, find_entry
-from quality_signals.families import VERDICT_FIELDS, Rule, Verdict, judge, judge_documents, ratio
-from quality_signals.words import WordSplitter
+from quality_signals.codepoints import ALPHA, SPACE, SYMBOL, class_table
+from quality_signals.compiled import njit
+from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
+from quality_signals.line_views import python_lines
+from quality_signals.text_batch import Ints, SharedTexts, TextBatch
+from quality_signals.word_views import datatrove_words
 
 # arXiv 2112.11446, A1.1: at least two of these; here two different ones, as they stand ("The" is none).
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -47,87 +51,132 @@ RULES = (
 )
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
-_stop_lexicon: Lexicon | None = None
+_HASH, _DOT, _ELLIPSIS, _BULLET, _HYPHEN = ord("#"), ord("."), 0x2026, 0x2022, ord("-")
+# The stop words as numbers: the code points of up to four ASCII characters, the first lowest.
+_STOP_KEYS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.int64)
 
 
-def _stop_arrays():  # type: ignore[no-untyped-def]
-    global _stop_lexicon  # built on first use, so that importing compiles nothing
-    if _stop_lexicon is None:
-        _stop_lexicon = Lexicon(frozenset(STOP_WORDS))
-    return _stop_lexicon.arrays
+@njit(error_model="numpy")
+def _count_words(points, table, stop_keys, starts, ends, offsets, out):  # type: ignore[no-untyped-def]
+    """out [texts, 5]: words that are not all symbols, their characters, words with a letter, different stop
+    words."""
+    for text in range(len(offsets) - 1):
+        plain = 0
+        plain_chars = 0
+        alphabetic = 0
+        seen = 0
+        for word in range(offsets[text], offsets[text + 1]):
+            start = starts[word]
+            end = ends[word]
+            all_bits = SYMBOL
+            any_bits = 0
+            for i in range(start, end):
+                bits = table[points[i]]
+                all_bits &= bits
+                any_bits |= bits
+            if not all_bits & SYMBOL:
+                plain += 1
+                plain_chars += end - start
+            alphabetic += (any_bits & ALPHA) != 0
+            if 2 <= end - start <= 4 and 97 <= points[start] <= 122:
+                key = 0
+                for i in range(end - 1, start - 1, -1):
+                    key = (key << 8) | min(points[i], 255)
+                for number in range(len(stop_keys)):
+                    seen |= (stop_keys[number] == key) << number
+        stop_words = 0
+        while seen:
+            stop_words += seen & 1
+            seen >>= 1
+        out[text, 0] = plain
+        out[text, 1] = plain_chars
+        out[text, 2] = alphabetic
+        out[text, 3] = stop_words
 
 
-@njit(cache=True, nogil=True)
-def _count_words(points, table, starts, ends, slots, hashes, offsets, chars):  # type: ignore[no-untyped-def]
-    """Words that are not all symbols, their characters, words with a letter, different stop words."""
-    plain = 0
-    plain_chars = 0
-    alphabetic = 0
-    seen = 0
-    for word in range(len(starts)):
-        symbols = True
-        letter = False
-        for i in range(starts[word], ends[word]):
-            bits = table[points[i]]
-            symbols &= (bits & SYMBOL) != 0
-            letter |= (bits & ALPHA) != 0
-        if not symbols:
-            plain += 1
-            plain_chars += ends[word] - starts[word]
-        alphabetic += letter
-        entry = find_entry(slots, hashes, offsets, chars, points, starts[word], ends[word])
-        if entry >= 0:
-            seen |= 1 << entry
-    stop_words = 0
-    while seen:
-        stop_words += seen & 1
-        seen >>= 1
-    return plain, plain_chars, alphabetic, stop_words
+@njit(error_model="numpy")
+def _ends_in_ellipsis(points, start, end):  # type: ignore[no-untyped-def]
+    if end > start and points[end - 1] == _ELLIPSIS:
+        return True
+    return end - start >= 3 and points[end - 1] == _DOT and points[end - 2] == _DOT and points[end - 3] == _DOT
 
 
-def measure(text: str, splitter: WordSplitter) -> dict[str, int]:
-    """The numbers that the rules are about."""
-    starts, ends = splitter.spans(text)
-    plain, plain_chars, alphabetic, stop_words = _count_words(
-        code_points(text), class_table(), starts, ends, *_stop_arrays()
-    )
-    lines = text.splitlines()
-    return {
-        "n_words": len(starts),
-        "n_non_symbol_words": plain,
-        "chars_non_symbol_words": plain_chars,
-        "n_hash": text.count("#"),
-        "n_ellipsis": text.count("...") + text.count("\u2026"),
-        "n_lines": len(lines),
-        "n_bullet_lines": sum(line.lstrip().startswith(("\u2022", "-")) for line in lines),
-        "n_ellipsis_lines": sum(line.rstrip().endswith(("...", "\u2026")) for line in lines),
-        "n_alpha_words": alphabetic,
-        "n_distinct_stop_words": stop_words,
+@njit(error_model="numpy")
+def _count_lines(points, table, offsets, starts, ends, lines, out):  # type: ignore[no-untyped-def]
+    """out [texts, 4]: # characters, ellipses, lines that start with a bullet, lines that end in an ellipsis."""
+    for text in range(len(offsets) - 1):
+        hashes = 0
+        ellipses = 0
+        dots = 0
+        for i in range(offsets[text], offsets[text + 1]):
+            c = points[i]
+            hashes += c == _HASH
+            ellipses += c == _ELLIPSIS
+            dots = dots + 1 if c == _DOT else 0
+            if dots == 3:
+                ellipses += 1
+                dots = 0
+        bullet_lines = 0
+        ellipsis_lines = 0
+        for line in range(lines[text], lines[text + 1]):
+            start = starts[line]
+            end = ends[line]
+            while start < end and table[points[start]] & SPACE:
+                start += 1
+            while start < end and table[points[end - 1]] & SPACE:
+                end -= 1
+            bullet_lines += start < end and (points[start] == _BULLET or points[start] == _HYPHEN)
+            ellipsis_lines += _ends_in_ellipsis(points, start, end)
+        out[text, 0] = hashes
+        out[text, 1] = ellipses
+        out[text, 2] = bullet_lines
+        out[text, 3] = ellipsis_lines
+
+
+def measured(texts: TextBatch, default_language: str) -> tuple[dict[str, Ints], Bools]:
+    """The numbers that the rules are about, [texts] each, and which texts are judged."""
+    words = texts.view(datatrove_words, default_language)
+    lines = texts.view(python_lines)
+    table = class_table()
+    of_words, of_lines = np.zeros((len(texts), 4), np.int64), np.zeros((len(texts), 4), np.int64)
+    _count_words(words.points, table, _STOP_KEYS, words.starts, words.ends, words.offsets, of_words)
+    _count_lines(texts.points, table, texts.offsets, lines.starts, lines.ends, lines.offsets, of_lines)
+    numbers = {
+        "n_words": words.counts,
+        "n_non_symbol_words": of_words[:, 0],
+        "chars_non_symbol_words": of_words[:, 1],
+        "n_hash": of_lines[:, 0],
+        "n_ellipsis": of_lines[:, 1],
+        "n_lines": lines.counts,
+        "n_bullet_lines": of_lines[:, 2],
+        "n_ellipsis_lines": of_lines[:, 3],
+        "n_alpha_words": of_words[:, 2],
+        "n_distinct_stop_words": of_words[:, 3],
     }
+    return numbers, words.judged
 
 
-def verdict(numbers: dict[str, int]) -> Verdict:
+def rule_values(numbers: dict[str, Ints]) -> dict[str, npt.NDArray[np.float64]]:
+    """What the rules compare, [texts] each."""
     words, lines = numbers["n_words"], numbers["n_lines"]
-    return judge(
-        RULES,
-        {
-            **numbers,
-            "avg_word_length": ratio(numbers["chars_non_symbol_words"], numbers["n_non_symbol_words"]),
-            "hash_ratio": ratio(numbers["n_hash"], words),
-            "ellipsis_ratio": ratio(numbers["n_ellipsis"], words),
-            "bullet_lines_ratio": ratio(numbers["n_bullet_lines"], lines),
-            "ellipsis_lines_ratio": ratio(numbers["n_ellipsis_lines"], lines),
-            "alpha_words_ratio": ratio(numbers["n_alpha_words"], words),
-        },
-    )
+    return {
+        "n_non_symbol_words": numbers["n_non_symbol_words"].astype(np.float64),
+        "n_distinct_stop_words": numbers["n_distinct_stop_words"].astype(np.float64),
+        "avg_word_length": ratios(numbers["chars_non_symbol_words"], numbers["n_non_symbol_words"]),
+        "hash_ratio": ratios(numbers["n_hash"], words),
+        "ellipsis_ratio": ratios(numbers["n_ellipsis"], words),
+        "bullet_lines_ratio": ratios(numbers["n_bullet_lines"], lines),
+        "ellipsis_lines_ratio": ratios(numbers["n_ellipsis_lines"], lines),
+        "alpha_words_ratio": ratios(numbers["n_alpha_words"], words),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class GopherQuality:
     """Gopher's quality rules, verdict and reason as datatrove's with its defaults.
 
-    Documents of other `kinds` than these (a null kind counts as prose) and of languages whose words need a
-    model (`words.word_splitter`) are not judged: keep is true and every other column null.
+    Documents of other `kinds` than these (a null kind counts as prose) and of languages without a word splitter
+    (`words.word_splitter`) are not judged: keep is true and every other column null.
     default_language: for documents whose language is null.
     """
 
@@ -138,4 +187,10 @@ class GopherQuality:
     schema: ClassVar[pa.Schema] = SCHEMA
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return judge_documents(batch, self.kinds, self.default_language, measure, verdict, NUMBERS, SCHEMA)
+        return self.annotate_texts(SharedTexts(batch))
+
+    def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
+        texts = shared.of(self.kinds)
+        numbers, judged = measured(texts, self.default_language)
+        columns = (pa.array(numbers[name], pa.int64(), mask=~judged) for name in NUMBERS)
+        return family_batch(texts, RULES, rule_values(numbers), columns, SCHEMA, judged)

@@ -8,21 +8,39 @@ score] in code points of the text: one span over the whole document, or one a li
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from quality_signals import rpv2_kernels as kernels
 from quality_signals import wordlists
-from quality_signals.batches import PROSE_KINDS, field, of_kinds, optional, texts
-from quality_signals.ngrams import listed_grams, repetition
-from quality_signals.views import NormView, RawView, norm_view, raw_view
+from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.codepoints import room
+from quality_signals.families import ratios
+from quality_signals.rpv2_lists import STOP_LANGUAGES, PhraseTable, ldnoobw_table, stop_table
+from quality_signals.text_batch import SharedTexts, TextBatch
+from quality_signals.views import norm_words, raw_lines, slots_for
 
-NAN = math.nan
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("score", pa.float64())]))
+
+# What cc_net knew of a document, copied from its `meta` (app/src/core/worker.py).
+CCNET_SIGNALS = {
+    "ccnet_bucket": "perplexity bucket of cc_net: head 0, middle 1, tail 2",
+    "ccnet_language_score": "score of cc_net's language identification",
+    "ccnet_length": "characters of the document, as cc_net counted them",
+    "ccnet_nlines": "lines of the document",
+    "ccnet_original_length": "length before cc_net's deduplication",
+    "ccnet_original_nlines": "lines before cc_net's deduplication",
+    "ccnet_perplexity": "perplexity under cc_net's model of Wikipedia",
+}
+CCNET_BUCKETS = {"head": 0.0, "middle": 1.0, "tail": 2.0}
 
 DOCUMENT_SIGNALS = {
     "rps_doc_curly_bracket": "characters { and } / characters",
@@ -57,189 +75,215 @@ LINE_SIGNALS = {
     "rps_lines_start_with_bulletpoint": "1 where the line starts with a bullet",
     "rps_lines_uppercase_letter_fraction": "capital letters / characters of the line with its newline",
 }
-SCHEMA = pa.schema([field(name, SPANS, text) for name, text in (DOCUMENT_SIGNALS | LINE_SIGNALS).items()])
+
+
+def _schema(flat: bool) -> pa.Schema:
+    fields = []
+    for name, text in (CCNET_SIGNALS | DOCUMENT_SIGNALS).items():
+        scalar = pa.int64() if name == "rps_doc_word_count" else pa.float64()
+        fields.append(field(name, scalar if flat else SPANS, text))
+    return pa.schema(fields + [field(name, SPANS, text) for name, text in LINE_SIGNALS.items()])
+
+
+SCHEMA = _schema(flat=False)
+FLAT_SCHEMA = _schema(flat=True)
 
 _DECIMALS = 8  # of every ratio, by Python's round
+_LARGEST = 4e7  # that the kernel rounds
+_LONGEST = 2**31 - 1  # characters: offsets are int32
 
 
-def _ratio(part: float, whole: float, empty: float = NAN) -> float:
-    return round(part / whole, _DECIMALS) if whole else empty
-
-
-def round8(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Python's round(x, 8) for fractions in [0, 1].
-
-    k / 1e8 is the double nearest to k hundred-millionths, so only the choice of k matters; scaling can get it
-    wrong within rounding error of a tie, and there Python decides.
-    """
-    scaled = values * 1e8
-    whole = np.rint(scaled)
-    rounded = whole / 1e8
-    doubtful = np.abs(np.abs(scaled - whole) - 0.5) < 1e-6
-    for i in np.flatnonzero(doubtful):
+def round8(values: Floats) -> Floats:
+    """Python's round(x, 8) of values that are not negative; NaN stays."""
+    rounded: Floats = kernels.round8(values)
+    for i in np.flatnonzero(values > _LARGEST):
         rounded[i] = round(float(values[i]), _DECIMALS)
     return rounded
 
 
-def unigram_entropy(ids: npt.NDArray[np.int64], distinct: int) -> float:
-    """-sum of c/N ln(c/N) over the words in order of first occurrence, in nats; summed from the left."""
-    counts = np.bincount(ids, minlength=distinct)
-    total = len(ids)
-    terms = np.zeros(int(counts.max()) + 1)
-    for count in np.unique(counts).tolist():
-        terms[count] = -(count / total) * math.log(count / total)
-    # cumsum adds one by one, where sum would add in pairs and could end in another last bit.
-    return round(float(np.cumsum(terms[counts])[-1]), _DECIMALS)
+def _or_zero(values: Floats) -> Floats:
+    return np.nan_to_num(values, copy=False, nan=0.0)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signals:
-    """The signals of one text: scores of the document (NaN is null) and of its lines."""
-
-    length: int
-    document: dict[str, float]
-    line_ends: npt.NDArray[np.int64]
-    lines: dict[str, npt.NDArray[np.float64]]
-
-
-def document_scores(raw: RawView, norm: NormView, banned: wordlists.Phrases, listed: bool) -> dict[str, float]:
-    """listed: whether the language has a stop list."""
-    text, length = raw.text, len(raw.text)
-    words = len(norm.ids)
-    distinct = len(norm.first)
-    word_lengths = norm.ends - norm.starts
-    characters = int(word_lengths.sum())
-    top, dupe = repetition(norm.ids, distinct, word_lengths)
-    banned_words = 0
-    if words and len(banned.sizes):
-        banned_words = listed_grams(
-            norm.joined,
-            norm.starts,
-            norm.ends,
-            norm.ids,
-            distinct,
-            banned.sizes,
-            banned.heads,
-            banned.phrases,
-        )
-    lorem = 0
-    if words and "lorem" in text.lower():
-        joined = norm.joined.tobytes().decode("utf-32-le", "surrogatepass")
-        lorem = joined.count("lorem ipsum")
-    symbols = text.count("#") + text.count("...") + text.count("\u2026")
-    stop_fraction = NAN
-    if listed:
-        stop_fraction = _ratio(raw.listed_words, raw.words, 0.0) if words else 0.0
-    return {
-        "rps_doc_curly_bracket": _ratio(text.count("{") + text.count("}"), length, 0.0),
-        "rps_doc_frac_all_caps_words": _ratio(raw.capital_words, raw.words),
-        **{f"rps_doc_frac_chars_dupe_{n}grams": _ratio(int(dupe[n - 5]), characters, 0.0) for n in range(5, 11)},
-        **{f"rps_doc_frac_chars_top_{n}gram": _ratio(int(top[n - 2]), characters, 0.0) for n in range(2, 5)},
-        "rps_doc_frac_lines_end_with_ellipsis": _ratio(raw.ellipsis_lines, len(raw.line_ends)),
-        "rps_doc_frac_no_alph_words": (round(1.0 - raw.alphabetic_words / raw.words, _DECIMALS) if raw.words else NAN),
-        "rps_doc_frac_unique_words": _ratio(distinct, words),
-        "rps_doc_ldnoobw_words": float(banned_words),
-        "rps_doc_lorem_ipsum": _ratio(lorem, len(norm.joined), 0.0),
-        "rps_doc_mean_word_length": _ratio(characters, words),
-        "rps_doc_num_sentences": float(raw.sentences),
-        "rps_doc_stop_word_fraction": stop_fraction,
-        "rps_doc_symbol_to_word_ratio": _ratio(symbols, raw.words),
-        "rps_doc_unigram_entropy": unigram_entropy(norm.ids, distinct) if words else NAN,
-        "rps_doc_word_count": float(words),
-    }
+def list_numbers(texts: TextBatch, names: Sequence[str], default: str | None) -> npt.NDArray[np.int32]:
+    """[texts] place of each text's language (or the default) in `names`, -1 where it is not there."""
+    column = texts.batch.schema.get_field_index("language")
+    known = pa.array(names, pa.string())
+    if column < 0:
+        languages = pa.nulls(len(texts), pa.string())
+    else:
+        languages = texts.batch.column(column).cast(pa.string()).filter(pa.array(texts.rows))
+    # An empty name stands for none.
+    named = pc.fill_null(pc.not_equal(languages, ""), False)
+    found = pc.index_in(pc.if_else(named, languages, pa.scalar(default, pa.string())), known)
+    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 
-def line_scores(raw: RawView, norm: NormView) -> dict[str, npt.NDArray[np.float64]]:
-    raw_lengths = np.diff(raw.line_ends, prepend=0)
-    return {
-        "rps_lines_ending_with_terminal_punctution_mark": raw.line_terminal,
-        "rps_lines_javascript_counts": norm.line_javascript.astype(np.float64),
-        "rps_lines_num_words": norm.line_words.astype(np.float64),
-        "rps_lines_numerical_chars_fraction": round8(norm.line_numeric / np.maximum(norm.line_length, 1)),
-        "rps_lines_start_with_bulletpoint": raw.line_bullet,
-        "rps_lines_uppercase_letter_fraction": round8(raw.line_upper / np.maximum(raw_lengths, 1)),
-    }
+def document_scores(
+    texts: TextBatch, stop_lists: npt.NDArray[np.int32], banned: PhraseTable, banned_lists: npt.NDArray[np.int32]
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """The signals that need nothing but text: of the documents [texts] (NaN is null), and of the lines [lines] of
+    `views.raw_lines`.
 
-
-def signals(
-    text: str,
-    language: str | None = "en",
-    *,
-    domain: str = "",
-    blocklist: dict[str, int] | None = None,
-    banned: wordlists.Phrases | None = None,
-) -> Signals:
-    """All signals of one text.
-
-    language: ISO 639-1, chooses the lists.  blocklist: `wordlists.ut1_domains`.  banned: phrases in place of
-    the language's LDNOOBW list.  Expected time linear in the text; memory about 60 bytes a character.
+    stop_lists: for each text the number of its list in `stop_table`, -1 for none; banned_lists: the same in `banned`.
+    Expected time linear in the characters; memory about 60 bytes a character at the most.
     """
-    raw = raw_view(text, wordlists.stop_lexicon(language))
-    norm = norm_view(text, len(raw.line_ends))
-    banned = wordlists.ldnoobw_phrases(language) if banned is None else banned
-    document = document_scores(raw, norm, banned, wordlists.stop_words(language) is not None)
-    category = None if blocklist is None else blocklist.get(domain)
-    document["rps_doc_ut1_blacklist"] = NAN if category is None else float(category)
-    return Signals(len(text), document, raw.line_ends, line_scores(raw, norm))
-
-
-def _document_column(rows: list[Signals | None], name: str) -> pa.Array:
-    computed = [row for row in rows if row is not None]
-    scores = np.array([row.document[name] for row in computed], dtype=np.float64)
-    spans = pa.StructArray.from_arrays(
-        [
-            pa.array(np.zeros(len(computed), dtype=np.int32)),
-            pa.array(np.array([row.length for row in computed], dtype=np.int32)),
-            pa.array(scores, mask=np.isnan(scores)),
-        ],
-        fields=list(SPANS.value_type),
+    size = len(texts)
+    points, offsets, lengths = texts.points, texts.offsets, texts.lengths
+    lines, norm = texts.view(raw_lines), texts.view(norm_words)
+    counts = np.empty((size, kernels.RAW_COUNTS), np.int64)
+    upper = room(len(lines.ends), np.int32)
+    terminal, bullet = room(len(lines.ends), np.float64), room(len(lines.ends), np.float64)
+    kernels.measure_raw(
+        points, offsets, lines.offsets, kernels.raw_table(), stop_table(), stop_lists, kernels.BULLETS,
+        kernels.TERMINALS, counts, upper, terminal, bullet,
+    )  # fmt: skip
+    lorems, scripts = np.empty(size, np.int64), room(len(lines.ends), np.int64)
+    kernels.measure_words(
+        norm.points, norm.starts, norm.ends, norm.ids, norm.offsets, norm.distinct, norm.first, norm.codes,
+        norm.line_offsets, kernels.SOUGHT, kernels.SOUGHT_BOUNDS, lorems, scripts,
+    )  # fmt: skip
+    entropy = np.empty(size)
+    most = int(norm.counts.max(initial=0)) + 1
+    kernels.measure_entropy(
+        norm.offsets, norm.distinct, norm.counts, np.empty(most), np.full(most, -1, np.int64), entropy
     )
-    return _lists([None if row is None else 1 for row in rows], spans)
+    listed = np.empty(size, np.int64)
+    kernels.measure_listed(
+        norm.points, norm.starts, norm.ends, norm.ids, norm.offsets, norm.distinct, norm.keys, norm.codes, norm.first,
+        banned, banned_lists, listed,
+    )  # fmt: skip
+    words = np.diff(norm.offsets)
+    joined = norm.joined_lengths(norm.offsets)
+    chars = joined - np.maximum(words - 1, 0)
+    top, dupe = np.empty((size, 3), np.int64), np.empty((size, 6), np.int64)
+    kernels.measure_repetition(
+        norm.ids, norm.counts, norm.offsets, norm.distinct, norm.starts, norm.ends,
+        slots_for(int(words.max(initial=0))), top, dupe,
+    )  # fmt: skip
+    raw_words = counts[:, kernels.WORDS]
+    line_counts = np.diff(lines.offsets)
+
+    def ratio(part: Ints, whole: Ints) -> Floats:
+        return round8(ratios(part, whole))
+
+    # A text with normalised words has raw words, so only the guard of the reference gives 0 here.
+    stop = np.where(words > 0, ratio(counts[:, kernels.LISTED], raw_words), 0.0)
+    stop[stop_lists < 0] = np.nan
+    document = {
+        "rps_doc_curly_bracket": _or_zero(ratio(counts[:, kernels.CURLY], lengths)),
+        "rps_doc_frac_all_caps_words": ratio(counts[:, kernels.CAPITALS], raw_words),
+        **{f"rps_doc_frac_chars_dupe_{n}grams": _or_zero(ratio(dupe[:, n - 5], chars)) for n in range(5, 11)},
+        **{f"rps_doc_frac_chars_top_{n}gram": _or_zero(ratio(top[:, n - 2], chars)) for n in range(2, 5)},
+        "rps_doc_frac_lines_end_with_ellipsis": ratio(counts[:, kernels.ELLIPSIS_LINES], line_counts),
+        "rps_doc_frac_no_alph_words": round8(1.0 - ratios(counts[:, kernels.ALPHABETIC], raw_words)),
+        "rps_doc_frac_unique_words": ratio(np.diff(norm.distinct), words),
+        "rps_doc_ldnoobw_words": listed.astype(np.float64),
+        "rps_doc_lorem_ipsum": _or_zero(ratio(lorems, joined)),
+        "rps_doc_mean_word_length": ratio(chars, words),
+        "rps_doc_num_sentences": counts[:, kernels.SENTENCES].astype(np.float64),
+        "rps_doc_stop_word_fraction": stop,
+        "rps_doc_symbol_to_word_ratio": ratio(counts[:, kernels.SYMBOLS], raw_words),
+        "rps_doc_unigram_entropy": np.where(words > 0, round8(entropy), np.nan),
+        "rps_doc_word_count": words.astype(np.float64),
+    }
+    line_words = np.diff(norm.line_offsets)
+    line_length = np.maximum(norm.joined_lengths(norm.line_offsets), 1)  # 0 / 1 where a normalised line is empty
+    raw_length = np.diff(lines.ends, prepend=0)
+    per_line = {
+        "rps_lines_ending_with_terminal_punctution_mark": terminal,
+        "rps_lines_javascript_counts": scripts.astype(np.float64),
+        "rps_lines_num_words": line_words.astype(np.float64),
+        "rps_lines_numerical_chars_fraction": round8(norm.line_numeric / line_length),
+        "rps_lines_start_with_bulletpoint": bullet,
+        "rps_lines_uppercase_letter_fraction": round8(upper / raw_length),
+    }
+    return document, per_line
 
 
-def _lists(sizes: list[int | None], spans: pa.StructArray) -> pa.Array:
-    """sizes: number of spans of each row, None for a null row."""
-    offsets = np.zeros(len(sizes) + 1, dtype=np.int32)
-    np.cumsum([size or 0 for size in sizes], out=offsets[1:])
-    null = np.array([size is None for size in sizes] + [False])
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=null), spans, type=SPANS)
+def ccnet_scores(texts: TextBatch) -> dict[str, Floats]:
+    """[texts] each of CCNET_SIGNALS from the column `meta`, a map of strings; NaN where a key is absent or holds no
+    finite number.  Of a key that stands twice the last counts."""
+    scores = {name: np.full(len(texts), np.nan) for name in CCNET_SIGNALS}
+    index = texts.batch.schema.get_field_index("meta")
+    if index < 0 or not pa.types.is_map(texts.batch.schema.field(index).type):
+        return scores
+    column = texts.batch.column(index).filter(pa.array(texts.rows))
+    offsets = column.offsets.to_numpy()
+    low, high = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
+    keys = column.keys.slice(low, high - low).cast(pa.string())
+    items = column.items.slice(low, high - low).cast(pa.string())
+    for name, values in scores.items():
+        places = np.flatnonzero(pc.equal(keys, name.removeprefix("ccnet_")).to_numpy(zero_copy_only=False))
+        if not len(places):
+            continue
+        rows = np.searchsorted(offsets, places + low, side="right") - 1
+        found = items.take(pa.array(places))
+        values[rows] = _buckets(found) if name == "ccnet_bucket" else _numbers(found)
+    return scores
 
 
-def _line_columns(rows: list[Signals | None]) -> list[pa.Array]:
-    computed = [row for row in rows if row is not None]
-    starts = [np.zeros(0, dtype=np.int64)]
-    ends = [np.zeros(0, dtype=np.int64)]
-    for row in computed:
-        starts.append(np.concatenate([np.zeros(1, dtype=np.int64), row.line_ends[:-1]])[: len(row.line_ends)])
-        ends.append(row.line_ends)
-    start, end = np.concatenate(starts).astype(np.int32), np.concatenate(ends).astype(np.int32)
-    sizes = [None if row is None else len(row.line_ends) for row in rows]
+def _buckets(found: pa.StringArray) -> Floats:
+    places = pc.index_in(found, pa.array(list(CCNET_BUCKETS), pa.string()))
+    return pa.array(list(CCNET_BUCKETS.values())).take(places).to_numpy(zero_copy_only=False)
+
+
+def _numbers(found: pa.StringArray) -> Floats:
+    try:
+        values = pc.cast(found, pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # one of them is no number, and Arrow does not say which
+        values = np.array([_number(text) for text in found.to_pylist()], np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return pc.cast(pa.scalar(text, pa.string()), pa.float64()).as_py() if text is not None else np.nan
+    except pa.ArrowInvalid:
+        return np.nan
+
+
+def _blocked(texts: TextBatch, folder: str) -> Floats:
+    """[texts] id of the set of UT1 categories of the host, NaN where it is in no list."""
+    ids = wordlists.ut1_domains(folder)
+    found = [ids.get(wordlists.source_domain(url)) for url in texts.column("url")]
+    return np.array(found, np.float64)
+
+
+def _spans(offsets: Ints, starts: pa.Array, ends: pa.Array, scores: pa.Array) -> pa.ListArray:
+    spans = pa.StructArray.from_arrays([starts, ends, scores], fields=list(SPANS.value_type))
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), spans, type=SPANS)
+
+
+def _line_columns(texts: TextBatch, scores: dict[str, Floats]) -> list[pa.Array]:
+    lines = texts.view(raw_lines)
+    before = np.repeat(texts.offsets[:-1], np.diff(lines.offsets))
+    starts, ends = (lines.starts - before).astype(np.int32), (lines.ends - before).astype(np.int32)
+    bounds = pa.array(starts), pa.array(ends)
     columns = []
     for name in LINE_SIGNALS:
-        scores = np.concatenate([np.zeros(0), *(row.lines[name] for row in computed)])
-        if name == "rps_lines_start_with_bulletpoint" and 0 in sizes:
-            columns.append(_bullet_column(rows, name))
-            continue
-        spans = pa.StructArray.from_arrays(
-            [pa.array(start), pa.array(end), pa.array(scores)], fields=list(SPANS.value_type)
-        )
-        columns.append(_lists(sizes, spans))
+        if name == "rps_lines_start_with_bulletpoint":
+            columns.append(_bullet_column(lines.offsets, starts, ends, scores[name]))
+        else:
+            columns.append(_spans(lines.offsets, *bounds, pa.array(scores[name])))
     return columns
 
 
-def _bullet_column(rows: list[Signals | None], name: str) -> pa.Array:
-    """As the other line columns, but a text without lines has one span without score: the reference's
-    quirk."""
-    values: list[list[tuple[int, int, float | None]] | None] = []
-    for row in rows:
-        if row is None:
-            values.append(None)
-        elif not len(row.line_ends):
-            values.append([(0, row.length, None)])
-        else:
-            bounds = [0, *row.line_ends.tolist()]
-            values.append(list(zip(bounds[:-1], bounds[1:], row.lines[name].tolist(), strict=True)))
-    return pa.array(values, type=SPANS)
+def _bullet_column(
+    offsets: Ints, starts: npt.NDArray[np.int32], ends: npt.NDArray[np.int32], score: Floats
+) -> pa.Array:
+    """As the other line columns, but a text without lines, which is empty, has one span without score: the
+    reference's quirk."""
+    bare = offsets[1:] == offsets[:-1]
+    at = offsets[:-1][bare]
+    shifted = np.append(0, offsets[1:] + np.cumsum(bare))
+    score = np.insert(score, at, np.nan)
+    return _spans(
+        shifted,
+        pa.array(np.insert(starts, at, 0)),
+        pa.array(np.insert(ends, at, 0)),
+        pa.array(score, mask=np.isnan(score)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,26 +293,56 @@ class RedPajamaV2:
     kinds: the kinds of documents that are computed (those without kind always are); the columns of others are
     null. default_language: for documents whose language is null; None leaves their stop-word fraction null.
     ut1_folder: folder of UT1 domain lists (`wordlists.ut1_domains`); None leaves rps_doc_ut1_blacklist null.
+    flat: signals of the document as numbers in place of lists of one span; those of lines stay lists.
+    ldnoobw: 'reference', whose entries with capitals, punctuation or accents never match, or 'fixed', with entries
+    normalised as the text is.
+
+    The `ccnet_*` columns are what cc_net wrote beside the text, read from the column `meta`; null where it is not.
     """
 
     kinds: tuple[str, ...] = PROSE_KINDS
     default_language: str | None = "en"
     ut1_folder: str | None = None
+    flat: bool = False
+    ldnoobw: str = "reference"
 
     name: ClassVar[str] = "rpv2@1"
-    schema: ClassVar[pa.Schema] = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.ldnoobw not in ("reference", "fixed"):
+            raise ValueError(f"{self.name}: ldnoobw is 'reference' or 'fixed', not {self.ldnoobw!r}")
+
+    @property
+    def schema(self) -> pa.Schema:
+        return FLAT_SCHEMA if self.flat else SCHEMA
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        wanted = of_kinds(batch, self.kinds)
-        blocklist = None if self.ut1_folder is None else wordlists.ut1_domains(self.ut1_folder)
-        rows: list[Signals | None] = []
-        for text, language, url in zip(
-            texts(batch, wanted), optional(batch, "language"), optional(batch, "url"), strict=True
-        ):
-            if text is None:
-                rows.append(None)
-                continue
-            domain = "" if blocklist is None else wordlists.source_domain(url)
-            rows.append(signals(text, language or self.default_language, domain=domain, blocklist=blocklist))
-        columns = [_document_column(rows, name) for name in DOCUMENT_SIGNALS] + _line_columns(rows)
-        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+        return self.annotate_texts(SharedTexts(batch))
+
+    def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
+        """One row for each of the batch; a text of more than 2^31 - 1 characters raises ValueError."""
+        texts = shared.of(self.kinds)
+        if texts.lengths.max(initial=0) > _LONGEST:
+            raise ValueError(f"{self.name}: a text of more than {_LONGEST} characters")
+        document, lines = document_scores(
+            texts,
+            list_numbers(texts, STOP_LANGUAGES, self.default_language),
+            ldnoobw_table(self.ldnoobw == "fixed"),
+            list_numbers(texts, wordlists.LDNOOBW_LANGUAGES, self.default_language),
+        )
+        document |= ccnet_scores(texts)
+        none = np.full(len(texts), np.nan)
+        document["rps_doc_ut1_blacklist"] = none if self.ut1_folder is None else _blocked(texts, self.ut1_folder)
+        schema = self.schema
+        starts = pa.array(np.zeros(len(texts), np.int32))
+        ends = pa.array(texts.lengths.astype(np.int32))
+        one_each = np.arange(len(texts) + 1)
+        columns = []
+        for name in CCNET_SIGNALS | DOCUMENT_SIGNALS:
+            scores = pa.array(document[name], mask=np.isnan(document[name]))
+            if self.flat:
+                columns.append(scores.cast(schema.field(name).type))
+            else:
+                columns.append(_spans(one_each, starts, ends, scores))
+        columns += _line_columns(texts, lines)
+        return pa.RecordBatch.from_arrays([texts.scatter(column) for column in columns], schema=schema)

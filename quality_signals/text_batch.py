@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import of_kinds, optional
+from quality_signals.compiled import njit
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _decode(utf8, offsets, points, ends):  # type: ignore[no-untyped-def]
     """Code points of valid UTF-8: text i is utf8[offsets[i]:offsets[i + 1]].  Returns their number."""
     at = 0

@@ -1,8 +1,7 @@
-"""The views of a document that the rpv2 signals share, each built once.
+"""The views of texts that the rpv2 signals are computed from, for whole batches: raw lines and normalised words.
 
-Raw view: code points as they stand, their lines (each with its newline) and WordPunct words
-`\\w+|[^\\w\\s]+`. Normalised view: ASCII punctuation deleted, lower case, NFD, words split at white space;
-lines as in the raw view.
+Raw lines end behind each `\\n`, and only there.  Normalised words are those of RedPajama-V2: ASCII punctuation
+deleted, lower case, NFD, split at white space.
 """
 
 from __future__ import annotations
@@ -10,234 +9,362 @@ from __future__ import annotations
 import dataclasses
 import string
 import unicodedata
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.codepoints import (
     ALPHA,
-    LOWER,
     MARK,
     NUMERIC,
-    SPACE,
-    UPPER,
     WORD,
     CodePoints,
     class_table,
     code_points,
-    find_entry,
-    number_ranges,
+    equal_ranges,
+    mix,
+    room,
 )
+from quality_signals.compiled import njit
+from quality_signals.rpv2_fold import (
+    CASED,
+    FOLD_CHARS,
+    FOLD_DELETE,
+    FOLD_LIMIT,
+    FOLD_SIGMA,
+    HIGH,
+    IGNORED,
+    NEWLINE,
+    fold_tables,
+)
+from quality_signals.text_batch import TextBatch
 
 Ints = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
 
-NEWLINE = ord("\n")
-# RedPajama-Data app/src/core/quality_signals/lines.py: bullets and end marks of the line signals.
-BULLETS = np.array([0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32)
-TERMINALS = np.array([ord(c) for c in ".!?\u201d"], dtype=np.uint32)
-_JAVASCRIPT = code_points("javascript")
+# A word of at most this many characters below 256 is packed into its key.
+PACKED_CHARS = 8
+_SEED, _FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)  # of the hash of longer words
+FEWEST_SLOTS = 1024  # for the distinct words of a text
+_SORTED_BY_INSERTION = 16  # marks in a row; more are sorted by counting
+# As an index it spares numba the question whether it is negative: a tenth of the time of the loops over characters.
+U = np.uint64
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-_MAX_MARKS = 256  # in a row, that are left to Python's own normalisation
-_PUNCTUATION = string.punctuation.encode()
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of the texts of a batch, each with its newline; a last line without one counts if not empty.
+
+    ends     [lines] int64, exclusive, in code points of the batch; a line starts where the one before ends
+    offsets  [texts + 1] int64: the lines of text i are offsets[i]:offsets[i + 1]
+    """
+
+    ends: Ints
+    offsets: Ints
+
+    @property
+    def starts(self) -> Ints:
+        """[lines], in code points of the batch: lines tile the texts."""
+        return np.append(0, self.ends[:-1])[: len(self.ends)]
+
+
+def raw_lines(texts: TextBatch) -> Lines:
+    points, offsets = texts.points, texts.offsets
+    ends = np.flatnonzero(points == NEWLINE) + 1
+    filled = texts.lengths > 0
+    rest = offsets[1:][filled]
+    rest = rest[points[rest - 1] != NEWLINE]  # where a last line without newline ends
+    ends = np.insert(ends, np.searchsorted(ends, rest), rest)
+    return Lines(ends, np.searchsorted(ends, offsets, side="right"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NormWords:
+    """Normalised words of the texts of a batch; word i is points[starts[i]:ends[i]].
+
+    points       [characters] uint32: the words, one space (32) behind each; so the words a, ..., b of one text joined
+                 by spaces are points[starts[a]:ends[b]]
+    starts, ends [words] int64
+    offsets      [texts + 1] int64: the words of text i are offsets[i]:offsets[i + 1]
+    ids          [words] int32: number of the word among the distinct words of its text, in order of first occurrence
+    distinct     [texts + 1] int64: the distinct words of text i are distinct[i]:distinct[i + 1] in the next four
+    keys, codes  [distinct words] uint64, int32: see `word_key`
+    first        [distinct words] int64: index of the first occurrence
+    counts       [distinct words] int32
+    line_offsets [lines + 1] int64: the words of line i of `raw_lines` are line_offsets[i]:line_offsets[i + 1]
+    line_numeric [lines] int32: characters of the normalised line with str.isnumeric
+    """
+
+    points: CodePoints
+    starts: Ints
+    ends: Ints
+    offsets: Ints
+    ids: Numbers
+    distinct: Ints
+    keys: npt.NDArray[np.uint64]
+    codes: Numbers
+    first: Ints
+    counts: Numbers
+    line_offsets: Ints
+    line_numeric: Numbers
+
+    def joined_lengths(self, offsets: Ints) -> Ints:
+        """Characters of the words offsets[i]:offsets[i + 1] joined by single spaces; 0 without words."""
+        behind = np.append(self.starts, len(self.points))  # where each word starts: one behind the space before it
+        return np.maximum(np.diff(behind[offsets]) - 1, 0)
+
+
+@njit(error_model="numpy")
+def word_key(points, start, end):  # type: ignore[no-untyped-def]
+    """Key and code of the string points[start:end].
+
+    Up to PACKED_CHARS characters below 256 are the bytes of the key, and the code is 2 * length + 1: equal keys and
+    codes then mean equal strings.  Otherwise the key is a hash of the code points, and the code 2 * length.
+    """
+    key = U(0)
+    if end - start <= PACKED_CHARS:
+        wide = np.uint32(0)
+        for i in range(start, end):
+            key = key << U(8) | U(points[U(i)])
+            wide |= points[U(i)]
+        if wide < 256:
+            return key, np.int32(2 * (end - start) + 1)
+    key = _SEED
+    i = start
+    while i + 1 < end:
+        key = (key ^ (U(points[U(i)]) | U(points[U(i + 1)]) << U(32))) * _FACTOR
+        key ^= key >> U(32)
+        i += 2
+    if i < end:
+        key = (key ^ U(points[U(i)])) * _FACTOR
+    return key, np.int32(2 * (end - start))
+
+
+@njit(error_model="numpy")
+def _order_marks(points, start, end, classes, places):  # type: ignore[no-untyped-def]
+    """Canonical order: every row of marks sorted by combining class, equal ones in their order; linear time.
+
+    places: int64, [257], overwritten.
+    """
+    i = start
+    while i < end:
+        first = i
+        while i < end and classes[points[U(i)]] != 0:
+            i += 1
+        if i - first <= _SORTED_BY_INSERTION:
+            for k in range(first + 1, i):
+                c = points[U(k)]
+                j = k
+                while j > first and classes[points[U(j - 1)]] > classes[c]:
+                    points[U(j)] = points[U(j - 1)]
+                    j -= 1
+                points[U(j)] = c
+        else:
+            for k in range(257):
+                places[U(k)] = 0
+            row = np.empty(i - first, np.uint32)
+            for k in range(first, i):
+                c = points[U(k)]
+                row[U(k - first)] = c
+                places[U(classes[c]) + U(1)] += 1
+            for k in range(256):
+                places[U(k + 1)] += places[U(k)]
+            for c in row:
+                at = U(classes[c])
+                points[U(first + places[at])] = c
+                places[at] += 1
+        i += 1
+
+
+@njit(error_model="numpy")
+def _small_sigma(points, at, start, end, fold, context):  # type: ignore[no-untyped-def]
+    """Lower case of the capital sigma points[at] of the text points[start:end]: final behind a letter and not before
+    one.
+
+    As `str.lower` decides on the text without ASCII punctuation; white space, which has no case, ends the search.
+    """
+    behind = False
+    for i in range(at - 1, start - 1, -1):
+        c = points[i]
+        if context[c] == IGNORED or (c < FOLD_LIMIT and fold[c] == HIGH | FOLD_DELETE << 24):
+            continue
+        behind = context[c] == CASED
+        break
+    if not behind:
+        return np.uint32(0x03C3)
+    for i in range(at + 1, end):
+        c = points[i]
+        if context[c] == IGNORED or (c < FOLD_LIMIT and fold[c] == HIGH | FOLD_DELETE << 24):
+            continue
+        return np.uint32(0x03C3) if context[c] == CASED else np.uint32(0x03C2)
+    return np.uint32(0x03C2)
+
+
+@njit(error_model="numpy")
+def _grow(slots, capacity, base, keys, distinct):  # type: ignore[no-untyped-def]
+    """Puts the numbers from base on anew, into slots of twice the capacity."""
+    slots[:capacity] = 0
+    mask = U(2 * capacity - 1)
+    for number in range(base, distinct):
+        slot = mix(keys[number]) & mask
+        while slots[slot] > base:
+            slot = (slot + U(1)) & mask
+        slots[slot] = number + 1
+
+
+@njit(error_model="numpy")
+def _norm_words(
+    points, offsets, tables, table, line_offsets_of, norm, slots, places, words_of, per_word, per_distinct, per_line
+):
+    # type: ignore[no-untyped-def]
+    """Fills the arrays of `NormWords`; returns the numbers of characters, of words and of distinct words.
+
+    Distinct words are found by open addressing.  A slot holds 1 + the number of the word in the batch; what earlier
+    texts left there is too small to be of this one, so slots are not cleared from text to text.  places: int64, [257].
+    """
+    fold, chars, classes, context = tables
+    starts, ends, ids = per_word
+    distinct_of, keys, codes, first, counts = per_distinct
+    line_offsets, line_numeric = per_line
+    # Typed, so that numba compiles what is called with them only once.
+    out = np.int64(0)
+    distinct = np.int64(0)
+    words = 0
+    for text in range(len(offsets) - 1):
+        i = offsets[text]
+        end = offsets[text + 1]
+        line = line_offsets_of[text]
+        numeric = 0
+        marks = 0
+        start = out
+        key = U(0)
+        wide = np.uint32(0)
+        base = distinct
+        capacity = np.int64(FEWEST_SLOTS)
+        while True:
+            special = np.uint32(0)
+            while i < end:
+                c = points[U(i)]
+                f = fold[c] if c < FOLD_LIMIT else c
+                if f >= HIGH:
+                    special = f
+                    break
+                norm[U(out)] = f
+                out += 1
+                key = key << U(8) | U(f)
+                wide |= f
+                i += 1
+            kind = (special >> np.uint32(24)) & np.uint32(0x7F)
+            if special and kind:
+                if kind == FOLD_SIGMA:
+                    f = _small_sigma(points, i, offsets[text], end, fold, context)
+                    norm[out] = f
+                    out += 1
+                    wide |= f
+                elif kind > FOLD_CHARS:
+                    at = special & np.uint32(0xFFFFFF)
+                    for k in range(kind - FOLD_CHARS):
+                        f = chars[at + k]
+                        norm[out] = f
+                        out += 1
+                        key = key << U(8) | U(f)
+                        wide |= f
+                        numeric += (table[f] & NUMERIC) != 0
+                        marks += (table[f] & MARK) != 0
+                i += 1
+                continue
+            if out > start:  # a word ends at white space or with the text
+                size = out - start
+                if marks > 1:
+                    _order_marks(norm, start, out, classes, places)
+                marks = 0
+                code = np.int32(2 * size + 1)
+                if size > PACKED_CHARS or wide > 255:
+                    key, code = word_key(norm, start, out)
+                slot = mix(key) & U(capacity - 1)
+                while True:
+                    number = np.int64(slots[slot]) - 1
+                    if number < base:
+                        number = distinct
+                        slots[slot] = number + 1
+                        keys[number] = key
+                        codes[number] = code
+                        first[number] = words
+                        counts[number] = 0
+                        distinct += 1
+                        if 2 * (distinct - base) > capacity:
+                            _grow(slots, capacity, base, keys, distinct)
+                            capacity *= 2
+                        break
+                    if keys[U(number)] == key and codes[U(number)] == code:
+                        if code & 1 or equal_ranges(norm, starts[first[number]], norm, start, size):
+                            break
+                    slot = (slot + U(1)) & U(capacity - 1)
+                counts[U(number)] += 1
+                starts[U(words)] = start
+                ends[U(words)] = out
+                ids[U(words)] = number - base
+                words += 1
+                norm[U(out)] = 32
+                out += 1
+                start = out
+            key = U(0)
+            wide = np.uint32(0)
+            if i >= end:
+                break
+            if special & np.uint32(1):
+                line_numeric[line] = numeric
+                numeric = 0
+                line += 1
+                line_offsets[line] = words
+            i += 1
+        if line < line_offsets_of[text + 1]:
+            line_numeric[line] = numeric
+            line_offsets[line + 1] = words
+        words_of[text + 1] = words
+        distinct_of[text + 1] = distinct
+    return out, words, distinct
+
+
+def norm_words(texts: TextBatch) -> NormWords:
+    """Time linear in the characters; memory up to 40 bytes a character where every word has one, else about 10."""
+    points, offsets = texts.points, texts.offsets
+    lines = texts.view(raw_lines)
+    # Every word is followed by a space or ends its text; what is not ASCII becomes at most four characters.
+    largest = len(points) + 3 * int(np.count_nonzero(points >= 128)) + len(texts)
+    most = (len(points) + len(texts)) // 2 + 1
+    norm = room(largest, np.uint32)
+    # Twice the distinct words, whose number is at most half the characters, and again twice by doubling.
+    slots = slots_for(max(int(texts.lengths.max(initial=0)) + 1, FEWEST_SLOTS // 2))
+    words_of, distinct_of = np.zeros(len(texts) + 1, np.int64), np.zeros(len(texts) + 1, np.int64)
+    starts, ends, ids = room(most, np.int64), room(most, np.int64), room(most, np.int32)
+    keys, codes = room(most, np.uint64), room(most, np.int32)
+    first, counts = room(most, np.int64), room(most, np.int32)
+    line_offsets = np.zeros(len(lines.ends) + 1, np.int64)
+    line_numeric = room(len(lines.ends), np.int32)
+    out, words, distinct = _norm_words(
+        points, offsets, fold_tables(), class_table(), lines.offsets, norm, slots,
+        np.empty(257, np.int64), words_of, (starts, ends, ids),
+        (distinct_of, keys, codes, first, counts), (line_offsets, line_numeric),
+    )  # fmt: skip
+    return NormWords(
+        norm[:out], starts[:words], ends[:words], words_of, ids[:words], distinct_of, keys[:distinct],
+        codes[:distinct], first[:distinct], counts[:distinct], line_offsets, line_numeric,
+    )  # fmt: skip
+
+
+def slots_for(words: int) -> Numbers:
+    """Zeros: the least power of two of at least twice the words (and 16)."""
+    return np.zeros(max(16, 1 << (2 * words - 1).bit_length()) if words else 16, np.int32)
 
 
 def normalised(text: str) -> str:
-    """`text` without ASCII punctuation, lower-cased, in NFD; white space as it stood.
-
-    Splitting the result at white space gives the words of the reference, which collapses white space before
-    NFD: canonical decomposition turns no white space into anything else, nor anything else into white space.
-    """
-    # ASCII bytes never occur inside a multi-byte UTF-8 sequence, so bytes can be deleted.
-    kept = text.encode("utf-8", "surrogatepass").translate(None, _PUNCTUATION)
-    lower = kept.decode("utf-8", "surrogatepass").lower()
-    if lower.isascii():
-        return lower
-    if _longest_marks(code_points(lower), class_table()) > _MAX_MARKS:
-        return _nfd(lower)
-    return unicodedata.normalize("NFD", lower)
+    """`text` without ASCII punctuation, lower-cased, in NFD; white space as it stood.  For entries of lists."""
+    return unicodedata.normalize("NFD", text.translate(_PUNCTUATION).lower())
 
 
-def _nfd(text: str) -> str:
-    """NFD in time n log n: each character decomposed, then marks in a row sorted by class, equal ones kept in
-    order.
-
-    CPython sorts marks by insertion, in quadratic time on a text of nothing but marks.
-    """
-    out: list[str] = []
-    row: list[str] = []
-    for c in text:
-        for d in unicodedata.normalize("NFD", c):
-            if unicodedata.combining(d):
-                row.append(d)
-                continue
-            if row:
-                out += sorted(row, key=unicodedata.combining)
-                row.clear()
-            out.append(d)
-    return "".join(out + sorted(row, key=unicodedata.combining))
-
-
-@njit(cache=True, nogil=True)
-def _longest_marks(points, table):  # type: ignore[no-untyped-def]
-    """Length of the longest row of combining marks."""
-    longest = 0
-    row = 0
-    for c in points:
-        row = row + 1 if table[c] & MARK else 0
-        longest = max(longest, row)
-    return longest
-
-
-@njit(cache=True, nogil=True)
-def _raw_words(points, table, slots, hashes, offsets, chars):  # type: ignore[no-untyped-def]
-    """Counts over WordPunct words: all, with an ASCII letter, in capitals, in the lexicon; and sentences.
-
-    A sentence is a match of `\\b[^.!?]+[.!?]*`.
-    """
-    n = len(points)
-    words = 0
-    alphabetic = 0
-    capitals = 0
-    listed = 0
-    i = 0
-    while i < n:
-        kind = table[points[i]] & (WORD | SPACE)
-        if kind & SPACE:
-            i += 1
-            continue
-        start = i
-        letters = False
-        upper = False
-        lower = False
-        while i < n and table[points[i]] & (WORD | SPACE) == kind:
-            c = points[i]
-            letters |= 97 <= (c | 32) <= 122
-            upper |= (table[c] & UPPER) != 0
-            lower |= (table[c] & LOWER) != 0
-            i += 1
-        words += 1
-        alphabetic += letters
-        capitals += upper and not lower
-        listed += find_entry(slots, hashes, offsets, chars, points, start, i) >= 0
-    sentences = 0
-    i = 0
-    before = 0
-    while i < n:
-        c = points[i]
-        inside = table[c] & WORD
-        if inside == before or c == 46 or c == 33 or c == 63:
-            before = inside
-            i += 1
-            continue
-        sentences += 1
-        while i < n and points[i] != 46 and points[i] != 33 and points[i] != 63:
-            i += 1
-        while i < n and (points[i] == 46 or points[i] == 33 or points[i] == 63):
-            i += 1
-        before = table[points[i - 1]] & WORD
-    return words, alphabetic, capitals, listed, sentences
-
-
-@njit(cache=True, nogil=True)
-def _raw_lines(points, table, terminals, bullets):  # type: ignore[no-untyped-def]
-    """Per line: end (exclusive, with the newline), capitals, ends in a terminal mark, starts with a bullet,
-    ends in an ellipsis."""
-    n = len(points)
-    lines = 0
-    for i in range(n):
-        lines += points[i] == NEWLINE
-    lines += n > 0 and points[n - 1] != NEWLINE
-    ends = np.empty(lines, dtype=np.int64)
-    upper = np.zeros(lines, dtype=np.int64)
-    terminal = np.zeros(lines, dtype=np.float64)
-    bullet = np.zeros(lines, dtype=np.float64)
-    ellipsis = 0
-    start = 0
-    for line in range(lines):
-        i = start
-        first = -1
-        last = -1
-        while i < n:
-            c = points[i]
-            bits = table[c]
-            if not bits & SPACE:
-                if first < 0:
-                    first = i
-                last = i
-            upper[line] += (bits & UPPER) != 0
-            i += 1
-            if c == NEWLINE:
-                break
-        if first >= 0:
-            for mark in terminals:
-                terminal[line] += points[last] == mark
-            for mark in bullets:
-                bullet[line] += points[first] == mark
-            c = points[last]
-            dots = last - first >= 2 and c == 46 and points[last - 1] == 46 and points[last - 2] == 46
-            ellipsis += c == 0x2026 or dots
-        ends[line] = i
-        start = i
-    return ends, upper, terminal, bullet, ellipsis
-
-
-@njit(cache=True, nogil=True)
-def _norm_words(points, table, lines, javascript):  # type: ignore[no-untyped-def]
-    """Words of the normalised text, and per line: words, length once joined by single spaces, numeric
-    characters, words equal to `javascript`.
-
-    returns joined (the words joined by one space), starts and ends of the words in it, and the line columns.
-    """
-    n = len(points)
-    count = 0
-    inside = False
-    for i in range(n):
-        word = not table[points[i]] & SPACE
-        count += word and not inside
-        inside = word
-    starts = np.empty(count, dtype=np.int64)
-    ends = np.empty(count, dtype=np.int64)
-    joined = np.empty(n + 1, dtype=np.uint32)
-    line_words = np.zeros(lines, dtype=np.int64)
-    line_length = np.zeros(lines, dtype=np.int64)
-    line_numeric = np.zeros(lines, dtype=np.int64)
-    line_javascript = np.zeros(lines, dtype=np.int64)
-    line = 0
-    word = 0
-    out = 0
-    i = 0
-    while i < n:
-        c = points[i]
-        if table[c] & SPACE:
-            line += c == NEWLINE
-            i += 1
-            continue
-        if word:
-            joined[out] = 32
-            out += 1
-        starts[word] = out
-        while i < n and not table[points[i]] & SPACE:
-            c = points[i]
-            line_numeric[line] += (table[c] & NUMERIC) != 0
-            joined[out] = c
-            out += 1
-            i += 1
-        ends[word] = out
-        length = out - starts[word]
-        line_length[line] += length + (line_words[line] > 0)
-        line_words[line] += 1
-        if length == len(javascript):
-            same = True
-            for k in range(length):
-                same &= joined[starts[word] + k] == javascript[k]
-            line_javascript[line] += same
-        word += 1
-    return joined[:out], starts, ends, line_words, line_length, line_numeric, line_javascript
-
-
-@njit(cache=True, nogil=True)
+@njit()
 def _letters(points, table):  # type: ignore[no-untyped-def]
     """Characters with str.isalnum and with str.isalpha."""
     alphanumeric = 0
@@ -252,49 +379,3 @@ def _letters(points, table):  # type: ignore[no-untyped-def]
 def letters(text: str) -> tuple[int, int]:
     """Number of characters of `text` with str.isalnum and with str.isalpha."""
     return _letters(code_points(text), class_table())
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RawView:
-    """The text as it stands."""
-
-    text: str
-    words: int  # WordPunct words
-    alphabetic_words: int  # with an ASCII letter
-    capital_words: int  # str.isupper
-    listed_words: int  # in the stop list given
-    sentences: int
-    line_ends: Ints  # [lines], exclusive, newline included; starts are the ends of the line before
-    line_upper: Ints  # [lines] characters with str.isupper
-    line_terminal: npt.NDArray[np.float64]  # [lines] 1.0 where the line ends in a terminal mark
-    line_bullet: npt.NDArray[np.float64]  # [lines] 1.0 where it starts with a bullet
-    ellipsis_lines: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NormView:
-    """Words of the normalised text; `joined[starts[i]:ends[i]]` is word i."""
-
-    joined: CodePoints  # the words with one space between
-    starts: Ints
-    ends: Ints
-    ids: Ints  # number of the word among the distinct words, in order of first occurrence
-    first: Ints  # [distinct] index of the first occurrence
-    line_words: Ints
-    line_length: Ints  # characters of the normalised line
-    line_numeric: Ints
-    line_javascript: Ints
-
-
-def raw_view(text: str, stop_words: tuple[Any, Any, Any, Any]) -> RawView:
-    """`stop_words`: the arrays of a `Lexicon`."""
-    points, table = code_points(text), class_table()
-    counts = _raw_words(points, table, *stop_words)
-    return RawView(text, *counts, *_raw_lines(points, table, TERMINALS, BULLETS))
-
-
-def norm_view(text: str, lines: int) -> NormView:
-    """`lines`: number of raw lines; deletion of punctuation may empty the last one, which still counts."""
-    points = code_points(normalised(text))
-    joined, starts, ends, *columns = _norm_words(points, class_table(), lines, _JAVASCRIPT)
-    return NormView(joined, starts, ends, *number_ranges(joined, starts, ends), *columns)

@@ -1,17 +1,21 @@
-"""Writes data/word_rules.json.gz from an installed spaCy: `python -m quality_signals.word_rules_export`.
+"""Writes data/word_rules.json.gz from an installed spaCy: `python -m quality_signals.word_rules_export`, and
+data/word_assignment.json.gz where datatrove's assets/tokenizer_assignment.csv is named as argument.
 
-Run only to renew the shipped rules; nothing else imports this module, and spaCy is no dependency.  The rules
-are spaCy's language data (MIT licence, see data/NOTICE.md).
+Run only to renew the shipped data; nothing else imports this module, and neither spaCy nor datatrove is a
+dependency.  The rules are spaCy's language data (MIT licence), the assignment is datatrove's table (Apache
+License 2.0); see data/NOTICE.md.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import importlib
 import json
 import pkgutil
 import re
 import string
+import sys
 from pathlib import Path
 from re._constants import ASSERT, BRANCH, IN, LITERAL, MAX_REPEAT, MAXREPEAT, RANGE, SUBPATTERN  # type: ignore[import-not-found]
 from re._parser import parse  # type: ignore[import-not-found]
@@ -19,6 +23,21 @@ from typing import Any
 
 _LETTERS = [ord(letter) for letter in string.ascii_letters]
 TARGET = Path(__file__).parent / "data" / "word_rules.json.gz"
+ASSIGNMENT = Path(__file__).parent / "data" / "word_assignment.json.gz"
+# datatrove's class names, as kinds of `segmenters`.
+_KINDS = {
+    "SpaCyTokenizer": "spacy",
+    "WhitespaceTokenizer": "spacy",
+    "StanzaTokenizer": "stanza",
+    "IndicNLPTokenizer": "indic",
+    "ThaiTokenizer": "thai",
+    "BurmeseTokenizer": "burmese",
+    "TibetanTokenizer": "tibetan",
+    "KhmerTokenizer": "khmer",
+    "LaoTokenizer": "lao",
+    "KiwiTokenizer": "korean",
+}
+_SPACY_BY_MODEL = {"zh": "chinese", "ja": "japanese", "vi": "vietnamese"}
 
 
 def _branches(pattern: str) -> list[str]:
@@ -196,10 +215,45 @@ def collect() -> dict[str, Any]:
     return {"spacy": spacy.__version__, "pool": pool, "base": base, "languages": languages}
 
 
+def assignment(table: Path) -> dict[str, str]:
+    """Tokenizers of language codes, as "kind" or "kind code": `hin_Deva` -> "indic", `cat` -> "spacy ca".
+
+    Keys are code_script for every row, and the bare codes (three letters and two) for the rows that the table
+    marks as their default.  (datatrove 0.10.1 takes the mark FALSE as true, so that there the last script of a
+    bare code wins: "hi" is romanised Hindi.)
+    """
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    found: dict[str, str] = {}
+    for first_choice in (True, False):  # rows that are the default of their two-letter code come first
+        for row in rows:
+            if not row["type"] or (row["default_code_1"] == "TRUE") is not first_choice:
+                continue
+            kind, code = _KINDS[row["type"]], row["tok_code"]
+            if row["type"] == "WhitespaceTokenizer":
+                code = "xx"
+            elif kind == "spacy" and code in _SPACY_BY_MODEL:
+                kind, code = _SPACY_BY_MODEL[code], ""
+            elif kind == "indic":
+                kind, code = "urdu" if code == "ur" else "indic", ""
+            value = f"{kind} {code}".strip()
+            for key in filter(None, (row["code_3"], row["code_1"])):
+                found.setdefault(f"{key}_{row['script']}", value)
+                if row["default_script"] == "TRUE":
+                    found.setdefault(key, value)
+    return found
+
+
+def _write(target: Path, data: dict[str, Any]) -> None:
+    text = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    target.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    print(f"{target}: {target.stat().st_size} bytes")
+
+
 def main() -> None:
-    text = json.dumps(collect(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    TARGET.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    print(f"{TARGET}: {TARGET.stat().st_size} bytes")
+    if len(sys.argv) > 1:
+        _write(ASSIGNMENT, assignment(Path(sys.argv[1])))
+    else:
+        _write(TARGET, collect())
 
 
 if __name__ == "__main__":

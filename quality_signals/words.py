@@ -7,7 +7,8 @@ at infixes.  The result for a run depends on nothing else (emoticons and a few a
 apart), so it is computed once for each distinct run and remembered.
 
 Languages whose words come from a model or a dictionary (Chinese, Japanese, Korean, Thai, Vietnamese, ...)
-have no rules here, and `word_splitter` returns None.
+are those of `segmenters`, with the extra `languages`; which language has which tokenizer is datatrove's table
+(data/word_assignment.json.gz).
 """
 
 from __future__ import annotations
@@ -23,15 +24,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from quality_signals.codepoints import SPACE, class_table, code_points
-
-# Language codes without rules of their own whose assignment in datatrove (tokenizer_assignment.csv) is known.
-ASSIGNED = {"an": "es", "ast": "es", "av": "xx", "ba": "tt", "bar": "de", "bs": "sr", "iu": "xx", "ka": "xx"}
-# Rules of spaCy that datatrove does not use: these languages have other tokenizers there (Stanza, IndicNLP,
-# botok).
-_OTHERWISE = ("bn", "bo", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "sa", "te", "ur")
+from quality_signals.codepoints import SPACE, CodePoints, class_table, code_points
+from quality_signals.compiled import njit
+from quality_signals.segmenters import Segmenter, segmenter, tokenizer_of
 
 # A run of more characters than this is one word.  The rules cost time that grows with the square of the run
 # where it is all punctuation; runs of prose are far shorter.
@@ -52,7 +48,7 @@ def _shipped() -> dict[str, Any]:
     return json.loads(gzip.decompress(packed))
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _spans(points, table, sizes):  # type: ignore[no-untyped-def]
     """Start and end of words of the given sizes that cover all characters but white space, in order."""
     starts = np.empty(len(sizes), dtype=np.int64)
@@ -96,7 +92,8 @@ class WordSplitter:
         self._known: dict[str, Sizes] = {}
         self._broken: dict[str, Sizes] = {}
         self._patterns: dict[str, dict[str, list[tuple[str, ...]]]] = {}
-        self._spaced = any(" " in key.strip() for key in self._exceptions)
+        # Whether every text must be seen by `rejoined`: exceptions of the language hold spaces.
+        self.always_rejoins: bool = any(" " in key.strip() for key in self._exceptions)
         self._add_patterns()
 
     def _add_patterns(self) -> None:
@@ -141,7 +138,7 @@ class WordSplitter:
         return len(run) <= self._longest_exception and run in self._exceptions
 
     def _split(self, run: str, exceptions: bool = True) -> list[str]:
-        """Words of a run of non-space characters, before `_rejoined`.  exceptions: whether the listed ones
+        """Words of a run of non-space characters, before `rejoined`.  exceptions: whether the listed ones
         act."""
         before: list[str] = []
         after: list[str] = []
@@ -225,9 +222,12 @@ class WordSplitter:
                 return True
         return False
 
-    def _run_sizes(self, run: str) -> tuple[Sizes, bool]:
-        """Sizes in characters of the words of a run of non-space characters, and whether exceptions that
-        affixes broke apart may still have to be found among them.  Remembered where not."""
+    def chunk_sizes(self, run: str) -> tuple[Sizes, bool]:
+        """Words of a run of non-space characters, and whether the text around it matters.
+
+        returns: sizes in characters, which add up to len(run); needs_rejoin, whether exceptions that affixes
+        broke apart may have to be found among the words of the whole text (`rejoined`).  Remembered.
+        """
         if len(run) > MAX_RUN_CHARS:
             return (len(run),), False
         if run in self._broken:
@@ -238,27 +238,30 @@ class WordSplitter:
         if self._letters_whole and run.isascii() and run.isalpha() and run not in self._exceptions:
             self._known[run] = (len(run),)
             return (len(run),), False
-        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
-        sizes = tuple(map(len, words))
-        broken = self._is_broken(words)
+        sizes, broken = self.new_sizes(run)
         (self._broken if broken else self._known)[run] = sizes
         return sizes, broken
+
+    def new_sizes(self, run: str) -> tuple[Sizes, bool]:
+        """As `chunk_sizes`, for who remembers the result: of at most MAX_RUN_CHARS characters, not remembered here."""
+        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
+        return tuple(map(len, words)), self._is_broken(words)
 
     def spans(self, text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Start and end of every word of `text`, in order, in code points."""
         known = self._known
         sizes: list[int] = []
-        rejoin = self._spaced
+        rejoin = self.always_rejoins
         for run in text.split():
             found = known.get(run)
             if found is None:
-                found, broken = self._run_sizes(run)
+                found, broken = self.chunk_sizes(run)
                 rejoin |= broken
             sizes += found
         starts, ends = _spans(code_points(text), class_table(), np.array(sizes, dtype=np.int64))
-        return self._rejoined(text, starts, ends) if rejoin else (starts, ends)
+        return self.rejoined(text, starts, ends) if rejoin else (starts, ends)
 
-    def _rejoined(
+    def rejoined(
         self, text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Joins words to exceptions that affixes broke apart (":-)") or that hold spaces (Russian "и др.").
@@ -291,6 +294,10 @@ class WordSplitter:
                 low[start:end], high[start:end] = bounds[:-1], bounds[1:]
         return np.array(low, dtype=np.int64), np.array(high, dtype=np.int64)
 
+    def located(self, text: str) -> tuple[CodePoints, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """As `Segmenter.located`: the code points of the text, start and end of every word in them."""
+        return code_points(text), *self.spans(text)
+
     def words(self, text: str) -> list[str]:
         starts, ends = self.spans(text)
         return [text[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -301,15 +308,20 @@ def _cut(text: str, sizes: Sizes) -> list[str]:
     return [text[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def word_splitter(language: str) -> WordSplitter | None:
-    """The splitter of a language (ISO 639-1 or fastText's code), None where there are no rules."""
-    code = ASSIGNED.get(language, language)
-    if code in _OTHERWISE or code not in _shipped()["languages"]:
+def word_splitter(language: str) -> WordSplitter | Segmenter | None:
+    """The splitter of a language (see `segmenters.tokenizer_of` for the codes).
+
+    None where datatrove has no tokenizer for the language, or where the one it has cannot be had here;
+    `segmenters.missing` says why.
+    """
+    found = tokenizer_of(language)
+    if found is None:
         return None
-    return _splitter(code)
+    kind, code = found
+    return _splitter(code) if kind == "spacy" else segmenter(kind)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _splitter(code: str) -> WordSplitter:
     shared = _shipped()
     return WordSplitter(shared["languages"][code], shared)

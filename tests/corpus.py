@@ -72,6 +72,8 @@ def write_corpus(root: Path, pages: int = 60, modules: int = 40) -> None:
             text = _GERMAN * 3  # outside the scope of the recipe below
         if i % 15 == 4:
             text = "buy now " * 60  # what Gopher's rules drop
+        if i % 6 == 2:
+            text += "\nMore news"  # too short a line for C4
         if i % 11 == 3:
             text += f"\nWrite to person{i}@company{i}.com or call."
         (web / f"{i:03d}.html").write_text(page(f"Page {i}", text), encoding="utf-8")
@@ -100,7 +102,8 @@ engine: {{kind: local, workers: {workers}}}
 sources:
   web: {{kind: html, input: {root}/web/*, locators: {root}/urls.jsonl}}
   code: {{kind: code, input: {root}/code/*}}
-annotators: [language, rpv2, gopher@datatrove, gopher_repetition@datatrove, code_stats, pii, license, minhash]
+annotators: [language, rpv2, gopher@datatrove, gopher_repetition@datatrove, code_stats, pii, license, minhash,
+  c4_fineweb@datatrove, fineweb@datatrove+c4_fineweb@datatrove]
 dedup: {{method: minhash, threshold: 0.8, keep: longest}}
 pii: {{policy: default}}
 opt_out: {root}/opt-out.yaml
@@ -114,6 +117,7 @@ variants:
   dedup: [dedup]
   full: [gopher@datatrove, dedup, license, opt_out]
   null_gopher: {{random_like: gopher}}
+  cleaned: [c4_fineweb, {{edit: c4_fineweb}}, {{rule: fineweb, allow_empty: true}}]
 """
 
 OPT_OUT = """\

@@ -40,7 +40,7 @@ def test_what_could_not_be_read_has_a_reason(output: Path) -> None:
 def test_every_variant_holds_out_the_same_documents(output: Path) -> None:
     held_out = {
         variant: sorted(d for d, row in waterfall(output, variant).items() if row["verdict"] == "held_out")
-        for variant in ("baseline", "gopher", "dedup", "full", "null_gopher")
+        for variant in ("baseline", "gopher", "dedup", "full", "null_gopher", "cleaned")
     }
     assert held_out["baseline"] and all(ids == held_out["baseline"] for ids in held_out.values())
 
@@ -88,6 +88,20 @@ def test_personal_data_is_replaced_in_every_shard(output: Path) -> None:
         assert "@company" not in text
     raw = "\n".join(pq.read_table(output / "documents", columns=["text"]).column("text").to_pylist())
     assert "@company" in raw, "documents/ holds the text as it was extracted"
+
+
+def test_edits_change_what_is_trained_on_and_nothing_else(output: Path) -> None:
+    def lines(variant: str, split: str) -> list[str]:
+        shards = sorted((output / "corpora" / variant / "data").glob(f"{split}-*.parquet"))
+        return "\n".join(text for shard in shards for text in pq.read_table(shard)["text"].to_pylist()).splitlines()
+
+    assert "More news" in lines("baseline", "train") and "More news" not in lines("cleaned", "train")
+    assert lines("cleaned", "held_out") == lines("baseline", "held_out")
+    assert any("<EMAIL>" in line for line in lines("cleaned", "train"))
+    summary = json.loads((output / "corpora/cleaned/manifest.json").read_text())["summary"]
+    (edits,) = summary["edits"]
+    assert edits["step"] == "c4_fineweb@datatrove/edits" and edits["documents"] > 0
+    assert "c4_fineweb@datatrove/edits" in (output / "corpora/cleaned/README.md").read_text()
 
 
 def test_the_null_variant_keeps_as_many_documents_of_each_source_as_its_model(output: Path) -> None:

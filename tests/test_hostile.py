@@ -8,17 +8,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import quality_signals
 from beam_runner import main
 from pipelines.readers import ERRORS
 from tests.conftest import module_from
 
+# Families that read lists of the user's.
+WITH_LISTS = ("url@datatrove", "ut1@1")
 RECIPE = """\
 name: hostile
 output: {output}
 engine: {{kind: local, workers: 2}}
 sources:
 {sources}
-annotators: [language, rpv2, gopher@datatrove, gopher_repetition@datatrove, code_stats, pii, license, minhash]
+annotators: [{families}, fineweb@datatrove+c4_fineweb@datatrove, pii, license, minhash, minhash@rpv2]
 dedup: {{method: minhash, threshold: 0.8}}
 pii: {{policy: default}}
 held_out: {{fraction: 0.1, by: {{code: document, html: document}}}}
@@ -36,7 +39,8 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-un
     mixed = maker.make_mixed_directory(root / "mixed", files=2000, hostile=200)
     sources = "".join(f"  {kind}: {{kind: {kind}, input: {root}/mixed/{kind}}}\n" for kind in maker.KINDS)
     recipe = root / "hostile.yaml"
-    recipe.write_text(RECIPE.format(output=root / "out", sources=sources))
+    families = [name for name in quality_signals.ANNOTATORS if name not in WITH_LISTS]
+    recipe.write_text(RECIPE.format(output=root / "out", sources=sources, families=", ".join(families)))
     code = main(["run", str(recipe)])
     return root / "out", mixed, code
 

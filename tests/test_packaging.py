@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 CORE = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 # Imported only where it is there, which the importing module checks.
-OPTIONAL_MODULES = {"triton"}
+OPTIONAL_MODULES = {"triton", "nltk", "kenlm", "sentencepiece"}
 MAX_FILE_BYTES = 2_000_000
 
 

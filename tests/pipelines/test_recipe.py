@@ -58,7 +58,7 @@ def problems(text: str, *overrides: str) -> list[Problem]:
 
 def test_the_quickstart_in_full() -> None:
     recipe = parse_recipe(QUICKSTART)
-    assert recipe.annotators == STANDARD_ANNOTATORS[:5] + ("pii@1", "license@1", "minhash@1")
+    assert recipe.annotator_names == STANDARD_ANNOTATORS[:5] + ("pii@1", "license@1", "minhash@1")
     assert recipe.sources["web"].input == ("samples/web/*",)
     assert recipe.sources["code"].input == ("samples/code/*", "more/*")
     assert recipe.opt_out == ("recipes/opt-out.yaml",)
@@ -270,11 +270,7 @@ def test_a_mistake_is_answered_with_its_place_and_the_near_name(case: str) -> No
 
 
 def test_several_problems_at_once_in_the_order_of_the_file() -> None:
-    text = (
-        QUICKSTART.replace("kind: html", "kind: htm")
-        .replace("seeds: 3", "seeds: 0")
-        .replace("pii: {", "pi: {")
-    )
+    text = QUICKSTART.replace("kind: html", "kind: htm").replace("seeds: 3", "seeds: 0").replace("pii: {", "pi: {")
     found = problems(text)
     assert [p.path for p in found] == ["sources.web.kind", "pi", "study.seeds"]
     with pytest.raises(RecipeError, match="^3 problems in the recipe\nr.yaml:5:16: "):
@@ -460,10 +456,17 @@ def test_the_schema_accepts_what_the_models_accept() -> None:
 
 def test_short_names_that_stand_for_several_must_be_written_in_full() -> None:
     names = (*STANDARD_ANNOTATORS, "gopher@dolma")
-    with pytest.raises(RecipeError) as caught:
-        parse_recipe(QUICKSTART, annotators=names)
-    (problem,) = caught.value.problems
-    assert problem.path == "variants.gopher[0]" and "gopher@datatrove, gopher@dolma" in str(problem)
+    listed = parse_recipe(QUICKSTART, annotators=names).variants["gopher"].steps
+    assert [step.rule for step in listed] == ["gopher@datatrove"], "the one that the recipe lists"
+    for old, new, path in (
+        ("gopher@datatrove, gopher_", "gopher, gopher_", "annotators[2]"),
+        ("code_stats, pii", "gopher@dolma, code_stats, pii", "variants.gopher[0]"),
+        ("[language, rpv2, gopher@datatrove,", "[language, rpv2,", "variants.gopher[0]"),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe(QUICKSTART.replace(old, new), annotators=names)
+        problem = next(each for each in caught.value.problems if each.path == path)
+        assert "stands for several" in problem.message and problem.allowed == "gopher@datatrove, gopher@dolma"
 
 
 def test_columns_are_checked_where_the_annotators_are_given() -> None:
@@ -539,9 +542,7 @@ def test_engines_ask_for_what_they_need(engine: str, path: str) -> None:
 def test_engines_with_all_they_need() -> None:
     parse_recipe(MINIMAL + "engine: {kind: flink}\n")
     parse_recipe(MINIMAL + "engine: {kind: portable, job_endpoint: 'h:1', environment_type: LOOPBACK}\n")
-    recipe = parse_recipe(
-        MINIMAL + "engine: {extra: {experiments: [a, b], direct_runner_bundle_repeat: 1}}\n"
-    )
+    recipe = parse_recipe(MINIMAL + "engine: {extra: {experiments: [a, b], direct_runner_bundle_repeat: 1}}\n")
     assert recipe.engine.extra == {"experiments": ("a", "b"), "direct_runner_bundle_repeat": 1}
 
 
@@ -584,30 +585,22 @@ def test_files_that_a_recipe_names_are_checked_before_any_work(tmp_path: Path) -
     with pytest.raises(UsageError, match=r"opt_out: .*list.yaml: no such file"):
         recipe(opt_out=str(tmp_path / "list.yaml")).check_files()
     with pytest.raises(UsageError, match=r"pii.policy: .*no such policy"):
-        recipe_of(
-            {"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "pii": {"policy": "x"}}
-        ).check_files()
+        recipe_of({"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "pii": {"policy": "x"}}).check_files()
 
 
 def test_a_recipe_for_one_variant_and_plain_files() -> None:
-    recipe = parse_recipe(
-        QUICKSTART.replace("held_out: 0.06}", "held_out: {fraction: 0.06, by: {web: host}}}")
-    )
-    values = recipe.for_plain_files(
-        "null_gopher", "there", {"input": {"kind": "jsonl", "input": ["a.jsonl"]}}
-    )
+    recipe = parse_recipe(QUICKSTART.replace("held_out: 0.06}", "held_out: {fraction: 0.06, by: {web: host}}}"))
+    values = recipe.for_plain_files("null_gopher", "there", {"input": {"kind": "jsonl", "input": ["a.jsonl"]}})
     plain = recipe_of(values)
     assert plain.output == "there" and list(plain.sources) == ["input"] and plain.study is None
     assert set(plain.variants) == {"gopher", "null_gopher"}
-    assert "gopher@datatrove" in plain.annotators and "rpv2@1" not in plain.annotators
+    assert "gopher@datatrove" in plain.annotator_names and "rpv2@1" not in plain.annotator_names
     assert plain.held_out.fraction == 0.06 and plain.held_out_grouping("input") == "document"
-    assert "rpv2@1" in recipe_of(recipe.for_plain_files("dedup", "there", values["sources"])).annotators
+    assert "rpv2@1" in recipe_of(recipe.for_plain_files("dedup", "there", values["sources"])).annotator_names
 
 
 def test_errors_of_plain_values_name_the_key() -> None:
-    with pytest.raises(
-        RecipeError, match=r"^the call: annotators\[0\]: unknown annotator; found 'rpv'; did you mean"
-    ):
+    with pytest.raises(RecipeError, match=r"^the call: annotators\[0\]: unknown annotator; found 'rpv'; did you mean"):
         recipe_of({"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "annotators": ["rpv"]})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quality_signals.text_batch import SharedTexts, TextBatch
@@ -23,6 +23,7 @@ def batch(texts: list[str | None], kinds: list[str | None] | None = None) -> pa.
     )
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(0, 3))
 def test_code_points_and_bytes_are_those_of_the_texts(texts: list[str | None], skip: int) -> None:
     chosen = SharedTexts(batch(texts).slice(skip)).of(None)
