@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import WORD, CodePoints, class_table, code_points, mix, room
+from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 from quality_signals.wordlists import ldnoobw
@@ -63,7 +63,7 @@ def lower_table() -> npt.NDArray[np.uint32]:
     return table
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _lower(points, offsets, table, out, ends):  # type: ignore[no-untyped-def]
     """Fills the lower case of every text, and where each ends in it.  A capital sigma becomes U+03C3 everywhere: no
     list holds Greek, and both small sigmas are word characters."""
@@ -171,7 +171,7 @@ def _mix(key: int) -> int:
     return key ^ key >> 33
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _child(node, c, slots, children):  # type: ignore[no-untyped-def]
     key = np.uint64(node) << np.uint64(21) | np.uint64(c)
     mask = np.uint64(len(slots) - 1)
@@ -183,7 +183,7 @@ def _child(node, c, slots, children):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _search(  # type: ignore[no-untyped-def]
     points, offsets, roots, table, slots, children, entries, starts, spaced
 ):

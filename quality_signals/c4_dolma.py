@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -140,12 +140,12 @@ def lists() -> Lists:
     return Lists(kinds, fold, may_end, table, joins, following, back, chars, bounds, len(entries) - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _three(a, b, c):  # type: ignore[no-untyped-def]
     return (a & 31) | (b & 31) << 5 | (c & 31) << 10
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _word_hash(chars, start, end, fold):  # type: ignore[no-untyped-def]
     h = np.uint32(2166136261)
     for i in range(start, end):
@@ -153,7 +153,7 @@ def _word_hash(chars, start, end, fold):  # type: ignore[no-untyped-def]
     return h ^ (h >> np.uint32(15))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _stands(utf8, at, fold, chars, low, high):  # type: ignore[no-untyped-def]
     """Whether chars[low:high] stand at utf8[at:], in any case."""
     if at + high - low > len(utf8):
@@ -164,7 +164,7 @@ def _stands(utf8, at, fold, chars, low, high):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _blank(utf8, i):  # type: ignore[no-untyped-def]
     """Bytes of the white space of str.isspace beyond ASCII at i, else 0.
 
@@ -184,7 +184,7 @@ def _blank(utf8, i):  # type: ignore[no-untyped-def]
     return 3 if a == 0xE3 and b == 0x80 and c == 0x80 else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _listed_word(utf8, start, end, fold, words, chars, bounds):  # type: ignore[no-untyped-def]
     mask = np.uint32(len(words) - 1)
     slot = _word_hash(utf8, start, end, fold) & mask
@@ -196,7 +196,7 @@ def _listed_word(utf8, start, end, fold, words, chars, bounds):  # type: ignore[
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _phrase_bits(utf8, i, first, fold, following, back, chars, bounds, lorem):  # type: ignore[no-untyped-def]
     """LOREM and NAUGHTY for the phrases, from `first` on, whose chosen blank stands at i."""
     bits = 0
@@ -209,7 +209,7 @@ def _phrase_bits(utf8, i, first, fold, following, back, chars, bounds, lorem):  
     return bits
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _characters(utf8):  # type: ignore[no-untyped-def]
     count = 0
     for i in range(len(utf8)):
@@ -217,7 +217,7 @@ def _characters(utf8):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _lead_bits(utf8, i):  # type: ignore[no-untyped-def]
     """FOLDS where U+0130 or the Kelvin sign stands at i."""
     if i + 1 < len(utf8) and utf8[i] == 0xC4 and utf8[i + 1] == 0xB0:
@@ -227,7 +227,7 @@ def _lead_bits(utf8, i):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _javascript_bits(utf8, i, word, kinds, fold, javascript):  # type: ignore[no-untyped-def]
     """JAVASCRIPT where it stands at i, JAVASCRIPT_WORD too where it is the whole word that begins at `word`."""
     if not _stands(utf8, i, fold, javascript, 0, len(javascript)):
@@ -239,7 +239,7 @@ def _javascript_bits(utf8, i, word, kinds, fold, javascript):  # type: ignore[no
     return JAVASCRIPT
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _places(utf8, block, kinds, places):  # type: ignore[no-untyped-def]
     """Places of the bytes of a block of a text that begin no part of a word; the end of the text is one, too.
 
@@ -256,7 +256,7 @@ def _places(utf8, block, kinds, places):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scan(  # type: ignore[no-untyped-def]
     all_utf8,
     byte_offsets,

@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.c4_tfds_sentences import count_sentences, load_punkt
 from quality_signals.codepoints import SPACE, class_table, code_points
+from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.line_views import Lines, python_lines
@@ -102,7 +102,7 @@ def _zeros() -> npt.NDArray[np.uint32]:
     return np.array([c for c in range(0x20000) if chr(c).isdecimal() and int(chr(c)) == 0], dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _lower(c):  # type: ignore[no-untyped-def]
     """Lower case, as far as it is an ASCII letter.  U+0130 becomes an i with a dot and is none."""
     if c < 128:
@@ -110,7 +110,7 @@ def _lower(c):  # type: ignore[no-untyped-def]
     return np.uint32(107) if c == _KELVIN else c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _stands(points, at, end, phrase, low, high, folded):  # type: ignore[no-untyped-def]
     if at + high - low > end:
         return False
@@ -121,7 +121,7 @@ def _stands(points, at, end, phrase, low, high, folded):  # type: ignore[no-unty
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _citation(points, i, end, zeros, edit, needed):  # type: ignore[no-untyped-def]
     """Where the match of `\\[\\d*\\]|\\[edit\\]|\\[citation needed\\]` at i ends, or -1."""
     j = i + 1
@@ -145,7 +145,7 @@ def _citation(points, i, end, zeros, edit, needed):  # type: ignore[no-untyped-d
     return -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _long_word(points, table, low, high, longest):  # type: ignore[no-untyped-def]
     """Whether a white-space word has more than `longest` characters."""
     word = low
@@ -157,7 +157,7 @@ def _long_word(points, table, low, high, longest):  # type: ignore[no-untyped-de
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _contents(points, low, high, javascript, phrases, bounds, blanks):  # type: ignore[no-untyped-def]
     """Bits of what stands in a line: 1 lorem ipsum, 2 javascript, 4 {, 8 a policy phrase."""
     found = 0
@@ -181,7 +181,7 @@ def _contents(points, low, high, javascript, phrases, bounds, blanks):  # type: 
     return found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _enough_words(points, table, low, high, least):  # type: ignore[no-untyped-def]
     words = 0
     inside = False
@@ -194,7 +194,7 @@ def _enough_words(points, table, low, high, least):  # type: ignore[no-untyped-d
     return words + inside >= least
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _clean(  # type: ignore[no-untyped-def]
     points,
     table,
@@ -284,7 +284,7 @@ def _clean(  # type: ignore[no-untyped-def]
                 break
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _put(start, end, line_break, rule, edit_starts, edit_ends, breaks, rules, count):  # type: ignore[no-untyped-def]
     if count < len(edit_starts):
         edit_starts[count] = start
@@ -294,7 +294,7 @@ def _put(start, end, line_break, rule, edit_starts, edit_ends, breaks, rules, co
     return count + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _edit(  # type: ignore[no-untyped-def]
     points,
     table,

@@ -15,9 +15,9 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.codepoints import ALPHA, LOWER, SPACE
+from quality_signals.compiled import njit
 
 # Common English abbreviations before a capital or a number; collected for this project.
 ABBREVIATIONS = (
@@ -42,13 +42,13 @@ def abbreviation_keys() -> npt.NDArray[np.uint64]:
     return np.array(keys, dtype=np.uint64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _closes(c):  # type: ignore[no-untyped-def]
     """Closing quotes and brackets: " ' ) ] } and their typographic forms."""
     return c == 34 or c == 39 or c == 41 or c == 93 or c == 125 or c == 0x2019 or c == 0x201D or c == 0xBB
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _abbreviates(points, low, dot, table, keys):  # type: ignore[no-untyped-def]
     """Whether the word before the full stop at `dot` is an abbreviation."""
     start = dot
@@ -76,7 +76,7 @@ def _abbreviates(points, low, dot, table, keys):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def count_sentences(points, low, high, table, keys):  # type: ignore[no-untyped-def]
     """Sentences of points[low:high], see above; 0 without a character but white space.
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.codepoints import SPACE, class_table
+from quality_signals.compiled import njit
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -138,7 +138,7 @@ FORMS: dict[str, tuple[Callable[[str], str], Callable[[], Table]]] = {
 }
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _put(utf8, at, c):  # type: ignore[no-untyped-def]
     """Writes a code point at utf8[at:] and returns the place after it."""
     if c < 0x80:
@@ -160,7 +160,7 @@ def _put(utf8, at, c):  # type: ignore[no-untyped-def]
     return at + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _mapped(points, starts, ends, classes, codes, pool_offsets, pool, utf8, offsets, by_python):  # type: ignore[no-untyped-def]
     """Fills utf8, offsets [lines + 1] and by_python [lines] (those lines get no bytes)."""
     at = 0

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.ccnet_normalise import normalised
 from quality_signals.codepoints import mix
+from quality_signals.compiled import njit
 from quality_signals.line_views import split_lines
 from quality_signals.text_batch import TextBatch
 
@@ -36,7 +36,7 @@ def paragraph_hashes(texts: TextBatch) -> Hashes:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _first_of_text(hashes, offsets, kept):  # type: ignore[no-untyped-def]
     """kept[line]: whether its hash did not stand before in its text.  A table of the longest text's size."""
     longest = 1
@@ -103,7 +103,7 @@ class HashSet:
         return found | ((hashes == 0) & self._zero)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _insert(hashes, slots):  # type: ignore[no-untyped-def]
     added = 0
     mask = np.uint64(len(slots) - 1)
@@ -119,7 +119,7 @@ def _insert(hashes, slots):  # type: ignore[no-untyped-def]
     return added
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _contains(hashes, slots, found):  # type: ignore[no-untyped-def]
     mask = np.uint64(len(slots) - 1)
     for i in range(len(hashes)):

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from quality_signals.compiled import njit
 from quality_signals.ngram_model_tokens import space_bytes
 
 Bytes = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Words(NamedTuple):
     offsets: Ints
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _between(utf8, i, end):  # type: ignore[no-untyped-def]
     """Bytes of what separates words at utf8[i]: fastText's separators and the line breaks of str.splitlines."""
     c = utf8[i]
@@ -53,7 +53,7 @@ def _between(utf8, i, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _starts_with(utf8, start, end, part):  # type: ignore[no-untyped-def]
     if end - start < len(part):
         return False
@@ -63,7 +63,7 @@ def _starts_with(utf8, start, end, part):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _words(utf8, texts, label, last, starts, ends, offsets):  # type: ignore[no-untyped-def]
     n = 0
     for text in range(len(texts) - 1):
@@ -109,7 +109,7 @@ def words(utf8: Bytes, texts: Ints) -> Words:
     return Words(utf8, starts[:n], ends[:n], offsets)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _hash(utf8, start, end):  # type: ignore[no-untyped-def]
     """fastText's hash of a word: FNV-1a of 32 bits over signed bytes."""
     h = np.uint32(2166136261)
@@ -118,13 +118,13 @@ def _hash(utf8, start, end):  # type: ignore[no-untyped-def]
     return h
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _hashes(utf8, starts, ends, hashes):  # type: ignore[no-untyped-def]
     for i in range(len(starts)):
         hashes[i] = _hash(utf8, starts[i], ends[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _features(ids, hashes, ngrams, buckets, first_bucket, rows):  # type: ignore[no-untyped-def]
     """Rows of the input matrix that a text adds up; ids [words], -1 for a word without a row.  Returns their number."""
     n = 0
@@ -142,7 +142,7 @@ def _features(ids, hashes, ngrams, buckets, first_bucket, rows):  # type: ignore
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _forward(rows, n, inputs, outputs, hidden, scores):  # type: ignore[no-untyped-def]
     """Fills hidden, and scores with the probabilities of the labels."""
     hidden[:] = 0
@@ -168,7 +168,7 @@ def _forward(rows, n, inputs, outputs, hidden, scores):  # type: ignore[no-untyp
         scores[label] /= total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _train(  # type: ignore[no-untyped-def]
     ids, hashes, offsets, labels, order, epochs, rate, ngrams, buckets, first_bucket, inputs, outputs
 ):
@@ -213,7 +213,7 @@ def _train(  # type: ignore[no-untyped-def]
                 alpha = np.float32(rate * max(0.0, 1.0 - done / (epochs * tokens)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ids(utf8, starts, ends, hashes, words, offsets, slots, ids):  # type: ignore[no-untyped-def]
     """Number of each word in the dictionary, -1 for one that is not there."""
     mask = len(slots) - 1
@@ -237,7 +237,7 @@ def _ids(utf8, starts, ends, hashes, words, offsets, slots, ids):  # type: ignor
             slot = (slot + 1) & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _predict(  # type: ignore[no-untyped-def]
     ids, hashes, offsets, last, last_hash, ngrams, buckets, first_bucket, inputs, outputs, probabilities
 ):

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals import codepoints
 from quality_signals.codepoints import class_table, room
+from quality_signals.compiled import njit
 from quality_signals.text_batch import Ints, TextBatch
 
 # Bits of the table here.
@@ -59,7 +59,7 @@ def dclm_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _spaced_dots(points, i, end):  # type: ignore[no-untyped-def]
     """Whether ". . ." stands at i."""
     return (
@@ -72,7 +72,7 @@ def _spaced_dots(points, i, end):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _is_stop_word(points, start, end, stop_words):  # type: ignore[no-untyped-def]
     """Whether a word of two to four characters is a stop word in any case; only ASCII becomes one by str.lower.
 
@@ -91,7 +91,7 @@ def _is_stop_word(points, start, end, stop_words):  # type: ignore[no-untyped-de
     return found and (a | b | c | d) < 128
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scan(  # type: ignore[no-untyped-def]
     points, offsets, table, stop_words, bullets, first, starts, ends, inner_starts, inner_ends, counts, numbers
 ):
@@ -222,10 +222,13 @@ def scan(texts: TextBatch) -> Scan:
     rows = len(texts)
     lines = rows + int(np.count_nonzero(texts.utf8 == NEWLINE))
     found = Scan(
-        np.zeros(rows + 1, np.int64),
-        *(room(lines, np.int64) for _ in range(4)),
-        room(4 * lines, np.int32).reshape(lines, 4),
-        np.zeros((rows, 8), np.int64),
+        first=np.zeros(rows + 1, np.int64),
+        starts=room(lines, np.int64),
+        ends=room(lines, np.int64),
+        inner_starts=room(lines, np.int64),
+        inner_ends=room(lines, np.int64),
+        counts=room(4 * lines, np.int32).reshape(lines, 4),
+        numbers=np.zeros((rows, 8), np.int64),
     )
     _scan(
         texts.points,

@@ -19,10 +19,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import equal_ranges, mix
+from quality_signals.compiled import njit
 from quality_signals.dclm_views import scan
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -88,7 +88,7 @@ SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, t
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _hash_part(points, start, end):  # type: ignore[no-untyped-def]
     """Hash of a long stretch, four characters a step."""
     a = np.uint64(end - start)
@@ -106,7 +106,7 @@ def _hash_part(points, start, end):  # type: ignore[no-untyped-def]
     return mix(a ^ (b + (a << np.uint64(7))))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_repeated(points, starts, ends, slots, hashes, ids, counts):  # type: ignore[no-untyped-def]
     """Parts that occur more than once (all occurrences) and their characters.  Equal hashes are compared."""
     parts = len(starts)
@@ -144,7 +144,7 @@ def _count_repeated(points, starts, ends, slots, hashes, ids, counts):  # type: 
     return repeated, characters
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_segments(points, first, starts, ends, inner_starts, inner_ends):  # type: ignore[no-untyped-def]
     """[texts, 8] int64: the numbers of _SEGMENTS, from the lines of `dclm_views.scan`."""
     texts = len(first) - 1
@@ -189,7 +189,7 @@ def _count_segments(points, first, starts, ends, inner_starts, inner_ends):  # t
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _number_words(points, starts, ends, keys, grams, slots, heads, counts):  # type: ignore[no-untyped-def]
     """Fills grams with the number of each word among the distinct ones and counts with their occurrences."""
     words = len(starts)
@@ -226,7 +226,7 @@ def _number_words(points, starts, ends, keys, grams, slots, heads, counts):  # t
             slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _number_grams(at, grams, active, slots, keys, counts):  # type: ignore[no-untyped-def]
     """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
 
@@ -261,7 +261,7 @@ def _number_grams(at, grams, active, slots, keys, counts):  # type: ignore[no-un
     return left
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_ngrams(points, starts, ends, word_keys, first):  # type: ignore[no-untyped-def]
     """[texts, 11] int64: the numbers of _NGRAMS.
 

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import ALPHA, class_table, equal_ranges, mix, number_ranges
+from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.ngrams import drop_single, next_level, top_gram
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -116,7 +116,7 @@ _WORD_NUMBERS = 21
 _LINES, _BULLET, _END_ELLIPSIS, _DUPE_LINES, _DUPE_CHARS = range(5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
     """Characters of the word of this rank among the words by length.
 
@@ -146,7 +146,7 @@ def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scan_words(points, table, starts, ends, required, before, out):  # type: ignore[no-untyped-def]
     """Fills the numbers of the words of one text up to _REQUIRED_COUNT.
 
@@ -172,7 +172,7 @@ def _scan_words(points, table, starts, ends, required, before, out):  # type: ig
         if 2 <= length <= 4:
             for i in range(length):
                 c = points[start + i]
-                key |= (c if c < 128 else np.uint32(0xFF)) << np.uint32(8 * i)
+                key |= (c if 0 < c < 128 else np.uint32(0xFF)) << np.uint32(8 * i)  # a NUL is no padding
             for each in required:
                 needed += key == each
         symbols += symbol
@@ -189,7 +189,7 @@ def _scan_words(points, table, starts, ends, required, before, out):  # type: ig
     out[_MEDIAN2] = _length_at(starts, ends, lengths, (words - 1) // 2) + _length_at(starts, ends, lengths, words // 2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_words(points, table, starts, ends, first, required):  # type: ignore[no-untyped-def]
     """[texts, _WORD_NUMBERS] int64.  Text i has the words first[i]:first[i + 1]."""
     out = np.zeros((len(first) - 1, _WORD_NUMBERS), dtype=np.int64)
@@ -231,7 +231,7 @@ def _count_words(points, table, starts, ends, first, required):  # type: ignore[
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _line_hash(points, start, end):  # type: ignore[no-untyped-def]
     """Hash of a line over four lanes, which run side by side."""
     prime = np.uint64(0x100000001B3)
@@ -252,7 +252,7 @@ def _line_hash(points, start, end):  # type: ignore[no-untyped-def]
     return mix(mix(mix(mix(a) + b) * prime + c) * prime + d)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_repeated(points, starts, ends, out):  # type: ignore[no-untyped-def]
     """Lines that occur more than once and their characters, every occurrence; exact, equal hashes are compared."""
     lines = len(starts)
@@ -286,7 +286,7 @@ def _count_repeated(points, starts, ends, out):  # type: ignore[no-untyped-def]
             slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count_lines(points, offsets, runs):  # type: ignore[no-untyped-def]
     """[texts, 5] int64: numbers of the lines.  runs: a run of newlines is one break."""
     out = np.zeros((len(offsets) - 1, 5), dtype=np.int64)

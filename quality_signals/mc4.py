@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.line_views import split_lines
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -39,7 +39,7 @@ RULES = (
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _longest(starts, ends, offsets, least, longs, thirds):  # type: ignore[no-untyped-def]
     """Per text: lines of at least `least` characters, and the third longest line."""
     for text in range(len(offsets) - 1):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.codepoints import mix
+from quality_signals.compiled import njit
 from quality_signals.ngram_model_tokens import BEGIN, END
 
 Floats = npt.NDArray[np.float32]
@@ -50,12 +50,12 @@ class Tables(NamedTuple):
     firsts: Ints
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _key(context, word):  # type: ignore[no-untyped-def]
     return np.uint64(context) << np.uint64(32) | np.uint64(word)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _fill(context, word, keys, rows):  # type: ignore[no-untyped-def]
     """Returns the first row that stands there already, -1 if none does."""
     mask = np.uint64(len(keys) - 1)
@@ -71,7 +71,7 @@ def _fill(context, word, keys, rows):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _find(keys, rows, start, mask, context, word):  # type: ignore[no-untyped-def]
     key = _key(context, word)
     slot = np.int64(mix(key) & np.uint64(mask))
@@ -82,7 +82,7 @@ def _find(keys, rows, start, mask, context, word):  # type: ignore[no-untyped-de
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _rows(grams, keys, rows, starts, masks, found):  # type: ignore[no-untyped-def]
     """found[i]: row of the n-gram grams[i], all of one order, -1 if a part of it is not there."""
     for i in range(len(grams)):
@@ -94,7 +94,7 @@ def _rows(grams, keys, rows, starts, masks, found):  # type: ignore[no-untyped-d
         found[i] = row
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _score(ids, offsets, keys, rows, starts, masks, values, firsts, scores):  # type: ignore[no-untyped-def]
     """log10 probability of every token and of the end of every line: line l fills offsets[l + 1] - offsets[l] + 1
     places of scores, from offsets[l] + l on."""

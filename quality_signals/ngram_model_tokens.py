@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from quality_signals.codepoints import mix
+from quality_signals.compiled import njit
 
 Bytes = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.int32]
@@ -34,7 +34,7 @@ class Tokens(NamedTuple):
     offsets: Ints
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def space_bytes(utf8, i, end):  # type: ignore[no-untyped-def]
     """Bytes of the white space (str.isspace) at utf8[i], 0 if there is none."""
     c = utf8[i]
@@ -55,7 +55,7 @@ def space_bytes(utf8, i, end):  # type: ignore[no-untyped-def]
     return 3 if d == 0x81 and e == 0x9F else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _split(utf8, lines, characters, blank, starts, ends, offsets):  # type: ignore[no-untyped-def]
     """blank: where the bytes of BLANK stand in utf8."""
     n = 0
@@ -102,7 +102,7 @@ def split(utf8: Bytes, lines: Ints, unit: str) -> Tokens:
     return Tokens(joined, starts[:n], ends[:n], offsets)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _intern(utf8, starts, ends, ids, words, offsets, counts, slots, known, grow):  # type: ignore[no-untyped-def]
     """ids of the tokens in a vocabulary of `known` words; grow: unknown ones are added, else they get 0.
 

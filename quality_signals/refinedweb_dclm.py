@@ -24,10 +24,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import code_points, room
+from quality_signals.compiled import njit
 from quality_signals.dclm_views import (
     ALNUM,
     BREAK,
@@ -103,7 +103,7 @@ def _phrases() -> tuple[Any, Any, Any, Any, Any]:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _same(c, lower):  # type: ignore[no-untyped-def]
     """Whether a character matches a lower-case ASCII one under re.IGNORECASE."""
     if c < 128:
@@ -113,7 +113,7 @@ def _same(c, lower):  # type: ignore[no-untyped-def]
     return (lower == 115 and c == 0x17F) or (lower == 107 and c == 0x212A)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _stands(points, at, end, phrase):  # type: ignore[no-untyped-def]
     """Whether `phrase` stands at `at`, in any case, before `end`."""
     if at + len(phrase) > end:
@@ -124,13 +124,13 @@ def _stands(points, at, end, phrase):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _in_word(c, table):  # type: ignore[no-untyped-def]
     """\\w of re."""
     return (table[c] & ALNUM) != 0 or c == 95
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _is_counter(points, at, end, table, counted, counted_ends):  # type: ignore[no-untyped-def]
     """Whether a line is a number, perhaps with K, M or B, and a counted thing, with non-words around.
 
@@ -167,7 +167,7 @@ def _is_counter(points, at, end, table, counted, counted_ends):  # type: ignore[
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _strip(points, table, cut, low, high, starts, ends, fate, moved):  # type: ignore[no-untyped-def]
     """str.strip of the lines low..high - 1 joined: trims the outer lines, drops those that become empty.
 
@@ -203,7 +203,7 @@ def _strip(points, table, cut, low, high, starts, ends, fate, moved):  # type: i
     return left
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _gather(points, cut, start, end, chars, places):  # type: ignore[no-untyped-def]
     """What is left of a line: characters and where they stand; returns their number."""
     n = 0
@@ -215,7 +215,7 @@ def _gather(points, cut, start, end, chars, places):  # type: ignore[no-untyped-
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _count(chars, n, table):  # type: ignore[no-untyped-def]
     """Words of str.split and tokens that start with a letter or digit."""
     words = tokens = 0
@@ -231,7 +231,7 @@ def _count(chars, n, table):  # type: ignore[no-untyped-def]
     return words, tokens
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _may_stand(step, points, start, end, phrase):  # type: ignore[no-untyped-def]
     """Whether a step may cut something from a line that is whole; spares most lines the closer look."""
     if step == READ_MORE:
@@ -244,7 +244,7 @@ def _may_stand(step, points, start, end, phrase):  # type: ignore[no-untyped-def
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _cut_phrase(step, chars, n, places, cut, table, phrase):  # type: ignore[no-untyped-def]
     """Marks what one of the last three steps cuts from a line; returns how often, and whether nothing is left."""
     times = 0
@@ -284,7 +284,7 @@ def _cut_phrase(step, chars, n, places, cut, table, phrase):  # type: ignore[no-
     return times, times > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):  # type: ignore[no-untyped-def]
     """Applies the steps; starts and ends shrink to what is left of a line, counts change with it.
 
@@ -372,7 +372,7 @@ def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):
     return numbers, emptied, fate
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _list_edits(offsets, first, old_starts, old_ends, starts, ends, emptied, fate, cut):  # type: ignore[no-untyped-def]
     """Spans that go, from the start of their text: starts, ends, rules, and [texts + 1] where each text's begin."""
     capacity = 0

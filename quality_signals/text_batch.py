@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import of_kinds, optional
+from quality_signals.codepoints import room
 from quality_signals.compiled import njit
 
 Bools = npt.NDArray[np.bool_]
@@ -86,13 +87,15 @@ class TextBatch:
         self.byte_offsets: Ints = ends - first if len(ends) else np.zeros(1, np.int64)
         whole = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
         self.utf8: Bytes = whole[first : first + int(self.byte_offsets[-1])]
+        # Of one kind whatever Arrow's buffer is, or kernels would be compiled twice.
+        self.utf8.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @cached_property
     def _decoded(self) -> tuple[npt.NDArray[np.uint32], Ints]:
-        points = np.empty(len(self.utf8), np.uint32)
+        points = room(len(self.utf8), np.uint32)
         offsets = np.zeros(len(self) + 1, np.int64)
         count = _decode(self.utf8, self.byte_offsets, points, offsets)
         return points[:count], offsets

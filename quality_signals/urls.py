@@ -25,9 +25,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.text_batch import Bools, Ints, SharedTexts
 from quality_signals.urls_lists import (
@@ -101,7 +101,7 @@ def word_lists(banned: tuple[str, ...], parts: tuple[str, ...], soft: tuple[str,
     return WordLists(words, np.array(nodes, dtype=np.int32), np.array(ends, dtype=bool))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _letter(byte):  # type: ignore[no-untyped-def]
     """0..35 for an ASCII digit or letter of any case, else -1."""
     if 48 <= byte <= 57:
@@ -111,7 +111,7 @@ def _letter(byte):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _contains(url, start, end, plain, children, ends):  # type: ignore[no-untyped-def]
     """Whether the letters and digits of a URL contain a part.  plain: room for them."""
     n = 0
@@ -133,7 +133,7 @@ def _contains(url, start, end, plain, children, ends):  # type: ignore[no-untype
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _words_of(url, start, end, words, masks, seen):  # type: ignore[no-untyped-def]
     """Whether a banned word stands in a URL, and how many different soft ones.  seen: room for their numbers."""
     slots, blob, starts, lengths = words
@@ -163,7 +163,7 @@ def _words_of(url, start, end, words, masks, seen):  # type: ignore[no-untyped-d
     return hard, soft
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _hash(text, start, end):  # type: ignore[no-untyped-def]
     h = _SEED
     for i in range(start, end):
@@ -171,12 +171,12 @@ def _hash(text, start, end):  # type: ignore[no-untyped-def]
     return h
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _listed(slots, blob, starts, lengths, key):  # type: ignore[no-untyped-def]
     return find_bytes(slots, blob, starts, lengths, _hash(key, 0, len(key)), key, 0, len(key)) >= 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _check_urls(  # type: ignore[no-untyped-def]
     url, ends, suffixes, suffix_masks, domains, urls, words, word_masks, children, part_ends, soft_threshold
 ):

@@ -14,22 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from quality_signals.codepoints import mix
+from quality_signals.compiled import njit
 from quality_signals.text_batch import Bools, Bytes, Ints, TextBatch
 
 _SEED = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def step_hash(h, byte):  # type: ignore[no-untyped-def]
     """FNV-1a, one byte on; `mix` it before use."""
     return (h ^ np.uint64(byte)) * _PRIME
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _lines(blob, fold, starts, lengths):  # type: ignore[no-untyped-def]
     """Lines that are neither blank nor comments (`#` first), without ASCII white space at their ends; as far as there
     is room.  fold: upper-case ASCII becomes lower case in place.  Returns their number."""
@@ -59,7 +59,7 @@ def _lines(blob, fold, starts, lengths):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _enter(blob, starts, lengths, backwards, slots, labels, masks):  # type: ignore[no-untyped-def]
     """Fills slots; a line that occurs again adds its label to the mask of the first one."""
     mask = np.uint64(len(slots) - 1)
@@ -92,7 +92,7 @@ def _enter(blob, starts, lengths, backwards, slots, labels, masks):  # type: ign
             masks[entry, labels[entry] >> 6] |= np.uint64(1) << np.uint64(labels[entry] & 63)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def find_bytes(slots, blob, starts, lengths, h, text, start, end):  # type: ignore[no-untyped-def]
     """Number of the entry that equals text[start:end], or -1.  h: `step_hash` over it, in the table's direction."""
     mask = np.uint64(len(slots) - 1)

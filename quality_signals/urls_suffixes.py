@@ -13,8 +13,8 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quality_signals.compiled import njit
 from quality_signals.urls_lists import Entries, entries, find_bytes, step_hash
 
 # Labels of the nodes: what the rules say at a suffix.
@@ -54,13 +54,13 @@ def suffix_entries() -> Entries:
     return entries(["\n".join(sorted(kind)).encode() for kind in kinds], backwards=True, labelled=True)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _blank(byte):  # type: ignore[no-untyped-def]
     """ASCII that str.strip takes away."""
     return byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _schemeless(url, start, end):  # type: ignore[no-untyped-def]
     """Where a URL goes on behind `scheme://` or `//`."""
     i = start
@@ -79,7 +79,7 @@ def _schemeless(url, start, end):  # type: ignore[no-untyped-def]
     return i + 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def host_of(url, start, end):  # type: ignore[no-untyped-def]
     """Start and end of the host in an ASCII URL, and the end of its authority (where the path begins)."""
     i = _schemeless(url, start, end)
@@ -107,7 +107,7 @@ def host_of(url, start, end):  # type: ignore[no-untyped-def]
     return i, stop, path
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def registered(host, start, end, nodes, masks):  # type: ignore[no-untyped-def]
     """Where the registered domain and the suffix start in an ASCII host in lower case, or -1, -1 without suffix.
 

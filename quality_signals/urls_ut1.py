@@ -17,9 +17,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch
 from quality_signals.text_batch import SharedTexts
 from quality_signals.urls_lists import (
@@ -45,7 +45,7 @@ RULES = (Rule("denied_category", "ut1", "denied", ">", None),)
 _SEED = np.uint64(0xCBF29CE484222325)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _is_ipv4(text, end):  # type: ignore[no-untyped-def]
     """Whether a host is digits and dots: it has no parents."""
     for k in range(end):
@@ -54,7 +54,7 @@ def _is_ipv4(text, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _look_up(url, ends, hosts, host_masks, urls, url_masks):  # type: ignore[no-untyped-def]
     """Per ASCII URL: labels of its categories [rows, 2] and the index into MATCHES or -1."""
     count = len(ends) - 1
