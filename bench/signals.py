@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import resource
 import statistics
@@ -58,7 +59,6 @@ FAMILIES = (
     "mc4@1",
     "bad_words@datatrove",
     "bad_words@tfds",
-    "url@datatrove",
 )
 ROWS = (
     Row("rpv2 rules", ("rpv2@1",), 40, "redpajama"),
@@ -185,9 +185,24 @@ def ours(row: Row, corpus: Path, answers: Path | None = None, mode: str = "time"
     return child(command + (["--answers", str(answers)] if answers else []), **environment)
 
 
-def same_dolma(row: Row, found: dict[str, Any], peer: list[list[Any]]) -> bool:
-    """Document spans of the tagger are columns of the annotator under their own names."""
-    return all(found.get(kind) == score for start, end, kind, score in peer if kind in found)
+def same_dolma(found: dict[str, Any], peer: list[list[Any]]) -> bool:
+    """A column holds the score of the tagger's document span, its line spans, or whether there is such a span."""
+    spans: dict[str, list[tuple[int, int, float]]] = {}
+    for start, end, kind, score in peer:
+        spans.setdefault(kind, []).append((start, end, score))
+    for name, value in found.items():
+        of_name = spans.get(name, [])
+        if name in ("keep", "rule", "value", "threshold", "reason", "edits"):
+            continue
+        if isinstance(value, list):
+            same = [(each["start"], each["end"]) for each in value] == [(start, end) for start, end, _ in of_name]
+        elif isinstance(value, bool):
+            same = value == bool(of_name)
+        else:
+            same = value == (of_name[0][2] if of_name else None)
+        if not same:
+            return False
+    return True
 
 
 def agreement(row: Row, found: Path, peer: Path) -> tuple[int, int]:
@@ -195,9 +210,9 @@ def agreement(row: Row, found: Path, peer: Path) -> tuple[int, int]:
     theirs = [json.loads(line) for line in peer.open(encoding="utf-8")]
     same: Callable[[Any, Any], bool]
     if row.peer == "datatrove-chain":
-        same = lambda a, b: a == b  # noqa: E731
+        same = operator.eq
     else:
-        same = lambda a, b: same_dolma(row, a, b)  # noqa: E731
+        same = same_dolma
     return sum(same(a, b) for a, b in zip(mine, theirs, strict=True)), len(theirs)
 
 

@@ -22,11 +22,11 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from dedup.hashing import Hashes, mix64, random_words
+from quality_signals.compiled import njit
 
 # Weight of the missed pairs: see the table above.
 MISSED_WEIGHT = 0.998
@@ -76,7 +76,7 @@ def choose_bands(threshold: float, permutations: int, missed_weight: float = MIS
     return chosen
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _band_keys(signatures, count, rows, seeds, keys):  # type: ignore[no-untyped-def]
     for document in range(signatures.shape[0]):
         for band in range(count):
@@ -97,7 +97,7 @@ def band_keys(signatures: npt.NDArray[np.uint32], bands: Bands) -> Hashes:
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _fill_pairs(keys, addresses, starts, sizes, first, second, band):  # type: ignore[no-untyped-def]
     out = 0
     for group in range(starts.size):
@@ -117,6 +117,16 @@ def _fill_pairs(keys, addresses, starts, sizes, first, second, band):  # type: i
                 out += 1
 
 
+def _repeated(keys: Hashes, addresses: Hashes) -> tuple[Hashes, Hashes]:
+    """The records whose key another one has too, in any order: few as a rule, so that the rest is sorted once only."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    again = np.zeros(keys.size + 1, np.bool_)
+    again[1:-1] = ordered[1:] == ordered[:-1]
+    chosen = order[again[1:] | again[:-1]]
+    return keys[chosen], addresses[chosen]
+
+
 def candidate_pairs(keys: Hashes, addresses: Hashes, max_pairs: int = 1 << 20) -> Iterator[np.ndarray]:
     """PAIR arrays (tag: band) of the documents that share a band key, about `max_pairs` to an array.
 
@@ -124,14 +134,13 @@ def candidate_pairs(keys: Hashes, addresses: Hashes, max_pairs: int = 1 << 20) -
     with the smallest address and each with its neighbour in order of address: 2 n - 3 pairs.
     keys, addresses: [records], any order.  Memory: 40 bytes a record and 48 a pair of an array.
     """
+    keys, addresses = _repeated(keys, addresses)
     order = np.lexsort((addresses, keys))
     keys, addresses = keys[order], addresses[order]
     fresh = np.ones(keys.size, np.bool_)
     fresh[1:] = (keys[1:] != keys[:-1]) | (addresses[1:] != addresses[:-1])
     keys, addresses = keys[fresh], addresses[fresh]
-    starts = (
-        np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if keys.size else np.zeros(0, int)
-    )
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if keys.size else np.zeros(0, int)
     sizes = np.diff(starts, append=keys.size)
     starts, sizes = starts[sizes > 1], sizes[sizes > 1]
     counts = np.where(sizes <= ALL_PAIRS_GROUP, sizes * (sizes - 1) // 2, 2 * sizes - 3)
@@ -139,9 +148,7 @@ def candidate_pairs(keys: Hashes, addresses: Hashes, max_pairs: int = 1 << 20) -
     for chunk in np.unique(chunks):
         chosen = chunks == chunk
         pairs = np.empty(int(counts[chosen].sum()), PAIR)
-        _fill_pairs(
-            keys, addresses, starts[chosen], sizes[chosen], pairs["first"], pairs["second"], pairs["tag"]
-        )
+        _fill_pairs(keys, addresses, starts[chosen], sizes[chosen], pairs["first"], pairs["second"], pairs["tag"])
         yield pairs
 
 

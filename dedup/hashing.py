@@ -6,9 +6,10 @@ are therefore found by a cryptographic hash (`dedup.minhash.text_hashes`), never
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from quality_signals.compiled import njit
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -21,7 +22,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def mix64(value):  # type: ignore[no-untyped-def]
     """Bijection of 64-bit integers in which every input bit flips every output bit with probability 1/2."""
     value = (value ^ (value >> _SHIFT_1)) * _MIX_1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numba
 
 from dedup.hashing import Hashes
+from quality_signals.compiled import njit
 
 # Read-only, so that sets that lie in received bytes need no copy.
 _SET = numba.types.Array(numba.uint64, 1, "C", readonly=True)
 
 
-@numba.njit(numba.int64(_SET, _SET), cache=True, nogil=True)
+@njit(numba.int64(_SET, _SET))
 def _common(left, right):  # type: ignore[no-untyped-def]
     i = j = common = 0
     while i < left.size and j < right.size:

@@ -18,10 +18,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from dedup.bands import EVEN_WEIGHT, Bands, choose_bands
 from dedup.hashing import Hashes
+from dedup.permutations import alternating
+from dedup.signature_columns import text_rows
+from quality_signals.compiled import njit
 from quality_signals.dsir_digests import put_utf8, sha1_words
 from quality_signals.text_batch import SharedTexts, TextBatch
 from quality_signals.views import norm_words
@@ -50,22 +52,11 @@ SCHEMA = pa.schema(
 
 @functools.cache
 def permutations() -> tuple[Hashes, Hashes]:
-    """a and b, [128] each, drawn alternately from numpy's legacy generator."""
-    generator = np.random.RandomState(_SEED)  # the reference's own generator: its stream is the definition
-    drawn = np.array(
-        [
-            (
-                generator.randint(1, int(_PRIME), dtype=np.uint64),
-                generator.randint(0, int(_PRIME), dtype=np.uint64),
-            )
-            for _ in range(PERMUTATIONS)
-        ],
-        dtype=np.uint64,
-    )
-    return drawn[:, 0].copy(), drawn[:, 1].copy()
+    """a and b, [128] each."""
+    return alternating(_SEED, PERMUTATIONS)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _encode(points, starts, ends, utf8, byte_starts, byte_ends):  # type: ignore[no-untyped-def]
     """The words points[starts[i]:ends[i]] in UTF-8, joined by one space: word i is
     utf8[byte_starts[i]:byte_ends[i]].  Returns the number of bytes."""
@@ -80,7 +71,7 @@ def _encode(points, starts, ends, utf8, byte_starts, byte_ends):  # type: ignore
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _minima(hashes, offsets, a, b, found):  # type: ignore[no-untyped-def]
     """found[text, j] = min of itself and of the low 32 bits of (h a[j] + b[j]) mod 2^64 mod p; p = 2^61 - 1.
 
@@ -105,20 +96,28 @@ def signatures(texts: TextBatch) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np
     Time linear in the bytes of all shingles, 13 times the text's.  Memory: 4 bytes a character and 20 a word beside
     the view of words.
     """
+    offsets = texts.view(norm_words).offsets
+    found = np.full((len(texts), PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
+    _minima(_digests(texts, 1), offsets, *permutations(), found)
+    return found, np.diff(offsets) >= WORDS
+
+
+def _digests(texts: TextBatch, parts: int) -> npt.NDArray[np.uint32]:
+    """[words, parts] first 32-bit words of the SHA-1 of the shingle that begins with each word of the batch.
+
+    The few shingles that begin in one text and end in the next are hashed too, and are not to be used.
+    """
     words = texts.view(norm_words)
     count = len(words.starts)
     points = words.points
     utf8 = np.empty(len(points) + 3 * int(np.count_nonzero(points >= 0x80)) + count, np.uint8)
     starts, ends = np.empty(count, np.int64), np.empty(count, np.int64)
     _encode(points, words.starts, words.ends, utf8, starts, ends)
-    # The few shingles that begin in one text and end in the next are hashed too, and not used.
-    hashes = np.empty((count, 1), np.uint32)
+    hashes = np.empty((count, parts), np.uint32)
     shingles = max(count - WORDS + 1, 0)
     if (np.diff(words.offsets) >= WORDS).any():
         sha1_words(utf8, starts[:shingles], ends[WORDS - 1 :], hashes[:shingles])
-    found = np.full((len(texts), PERMUTATIONS), np.iinfo(np.uint32).max, np.uint32)
-    _minima(hashes, words.offsets, *permutations(), found)
-    return found, np.diff(words.offsets) >= WORDS
+    return hashes
 
 
 def _bands_column(values: npt.NDArray[np.uint32], present: npt.NDArray[np.bool_], bands: Bands) -> pa.ListArray:
@@ -145,6 +144,25 @@ class RedPajamaMinHash:
     name: ClassVar[str] = "minhash@rpv2"
     schema: ClassVar[pa.Schema] = SCHEMA
 
+    def column_of(self, threshold: float) -> str:
+        """Raises ValueError for a threshold that has no signatures."""
+        if threshold not in THRESHOLDS:
+            allowed = ", ".join(map(str, THRESHOLDS))
+            raise ValueError(f"{self.name} has signatures for the thresholds {allowed}, not {threshold}")
+        return f"signature_sim{threshold}"
+
+    def bands(self, threshold: float) -> Bands:
+        return choose_bands(threshold, PERMUTATIONS, EVEN_WEIGHT)
+
+    def shingle_sets(self, texts: pa.Array) -> list[Hashes]:
+        """Of every text the sorted hashes of the shingles that its signature is of: 64 bits of their SHA-1."""
+        rows = text_rows(texts).of(None)
+        offsets = rows.view(norm_words).offsets
+        digests = _digests(rows, 2).astype(np.uint64)
+        hashes = digests[:, 0] << np.uint64(32) | digests[:, 1]
+        bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        return [np.unique(hashes[start : max(start, stop - WORDS + 1)]) for start, stop in bounds]
+
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self.annotate_texts(SharedTexts(batch))
 
@@ -152,7 +170,7 @@ class RedPajamaMinHash:
         texts = shared.of(None)
         found, present = signatures(texts)
         columns = [
-            texts.scatter(_bands_column(found, present, choose_bands(threshold, PERMUTATIONS, EVEN_WEIGHT)))
+            texts.scatter(_bands_column(found, present, self.bands(threshold)))
             for threshold in THRESHOLDS
         ]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -55,6 +55,9 @@ class StudyPlan:
     device: str = "auto"
     """auto, cpu or cuda."""
 
+    keep_checkpoints: bool = False
+    """Whether the trained weights stay in each run's folder, for scoring documents (`eval_models.document_score`)."""
+
     mix: Mapping[str, float] | None = None
     """Source -> weight of its bytes in training; None takes the corpus as it is."""
 

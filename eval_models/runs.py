@@ -122,8 +122,11 @@ def run_config(
     )
 
 
-def _work(pipe: Connection, output_dir: Path, threads: int) -> None:
-    """A worker process: answers each (run number, RunConfig) with what happened, until it receives None."""
+def _work(pipe: Connection, output_dir: Path, threads: int, keep: bool) -> None:
+    """A worker process: answers each (run number, RunConfig) with what happened, until it receives None.
+
+    keep: whether the trained weights stay.
+    """
     import torch
 
     from eval_models.train import keep_memory, train_run
@@ -139,7 +142,8 @@ def _work(pipe: Connection, output_dir: Path, threads: int) -> None:
 
         try:
             corpus = output_dir / "corpora" / config.variant
-            result = train_run(corpus, output_dir / "runs" / config.run_id, config, on_step=tell)
+            folder = output_dir / "runs" / config.run_id
+            result = train_run(corpus, folder, config, on_step=tell, keep_checkpoint=keep)
             pipe.send((number, "finished", result))
         except Exception:
             pipe.send((number, "failed", traceback.format_exc()))
@@ -190,7 +194,8 @@ def run_study(
     """Makes every run of the study that is not complete; returns all results in the order of `plan_runs`.
 
     Reads <output_dir>/corpora/<variant>, writes <output_dir>/runs/<run id>.  A run is skipped if its
-    result was made from the same configuration, corpus, code and torch (`force`: none is).  progress
+    result was made from the same configuration, corpus, code and torch (`force`: none is), and its weights are
+    there if the plan wants to keep them.  progress
     receives every Event; None: a bar on stderr, or a line a run where stderr is no terminal.  Raises
     StudyError with the run's name when a run fails or its worker dies; the other workers are stopped, and
     their runs go on from their checkpoints next time.
@@ -211,13 +216,18 @@ def run_study(
         waiting = []
         for number, config in enumerate(configs):
             folder = output_dir / "runs" / config.run_id
-            if not force and is_complete(folder, config):
+            kept = not plan.keep_checkpoints or (folder / "checkpoint.pt").exists()
+            if not force and kept and is_complete(folder, config):
                 results[number] = json.loads((folder / "result.json").read_text())
                 done += 1
                 notify(Event("skipped", config.run_id, done, len(runs), 1.0, results[number]))
             else:
+                if force:  # a kept checkpoint would end the run at once
+                    (folder / "checkpoint.pt").unlink(missing_ok=True)
                 waiting.append(number)
-        _schedule(output_dir, configs, waiting, results, min(jobs, len(waiting)), threads, notify)
+        _schedule(
+            output_dir, configs, waiting, results, min(jobs, len(waiting)), threads, plan.keep_checkpoints, notify
+        )
     finally:
         if bar is not None:
             bar.close()
@@ -231,6 +241,7 @@ def _schedule(
     results: list[dict[str, Any] | None],
     jobs: int,
     threads: int,
+    keep: bool,
     notify: Callable[[Event], None],
 ) -> None:
     """Hands the waiting runs, in order, to `jobs` workers and fills `results`."""
@@ -250,7 +261,7 @@ def _schedule(
     try:
         for _ in range(jobs):
             pipe, theirs = context.Pipe()
-            worker = context.Process(target=_work, args=(theirs, output_dir, threads), daemon=True)
+            worker = context.Process(target=_work, args=(theirs, output_dir, threads, keep), daemon=True)
             worker.start()
             theirs.close()  # so that the death of the worker is seen as the end of its pipe
             workers[pipe] = worker
@@ -265,9 +276,7 @@ def _schedule(
                 except EOFError:
                     workers[ready].join()
                     code = workers[ready].exitcode
-                    why = (
-                        f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-                    )
+                    why = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
                     raise StudyError(
                         f"run {run_id}: its worker process died ({why}); the run goes on from its checkpoint "
                         "when the study is started again.  Out of memory?  Try fewer jobs"

@@ -33,6 +33,7 @@ def study_plan(recipe: Recipe) -> Any:
         jobs=study.jobs,
         threads=study.threads,
         device=study.device,
+        keep_checkpoints=study.keep_checkpoints,
         mix=study.mix,
     )
 

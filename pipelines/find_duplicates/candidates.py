@@ -9,63 +9,88 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dedup.bands import PAIR, band_keys, candidate_pairs, distinct_pairs
+from dedup.bands import PAIR, Bands, band_keys, candidate_pairs, distinct_pairs
 from dedup.components import spanning_forest
+from dedup.exact import digest_words, key_column, key_hashes
 from dedup.hashing import Hashes
 from pipelines.exchange import by_kind, packed, partition_of, scattered, unpacked
 from pipelines.find_duplicates.measure import MEASURED, pair_partition
 from pipelines.find_duplicates.plan import (
     COPIES,
+    TEXT_HASH,
     UNIT,
     FindDuplicates,
     Plan,
     address,
     counted,
+    has_column,
     read_column,
+    read_values,
     row_of,
     shard_of,
 )
 from pipelines.shards import read_batches
 
 _TEXT = np.dtype([("high", "<u8"), ("low", "<u8"), ("address", "<u8")])
-_BANDED = np.dtype([("key", "<u8"), ("address", "<u8")])
+BANDED = np.dtype([("key", "<u8"), ("address", "<u8")])
 EDGE = np.dtype([("smaller", "<u8"), ("greater", "<u8")])
 _BUFFER_BYTES = 32 << 20  # band keys of a shard that wait before they are sent
 
 
 @dataclasses.dataclass(eq=False)
 class Copies(beam.PTransform):
-    """Shards -> packed edges (smallest address with a text, another one with the same text)."""
+    """Shards -> packed edges (smallest address with a key, another one with the same key)."""
 
     plan: Plan
 
     def expand(self, shards: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[bytes]:
-        read = _ReadTextHashes(self.plan.find, self.plan.partitions(self.plan.documents))
+        read = _ReadKeys(self.plan.find, self.plan.partitions(self.plan.documents))
         return (
             shards
-            | "ReadTextHashes" >> beam.ParDo(read).with_output_types(tuple[int, bytes])
-            | "ByTextHash" >> self.plan.exchange
+            | "ReadKeys" >> beam.ParDo(read).with_output_types(tuple[int, bytes])
+            | "ByKey" >> self.plan.exchange
             | "FindCopies" >> beam.FlatMap(_find_copies).with_output_types(bytes)
         )
 
 
-class _ReadTextHashes(beam.DoFn):
+class _ReadKeys(beam.DoFn):
+    """Shard -> (partition, packed hashes of the documents' keys).
+
+    The key `text` of a minhash search is the annotation's text_hash where there is one; else the column is read.
+    """
+
     def __init__(self, find: FindDuplicates, partitions: int) -> None:
         self._find, self._partitions = find, partitions
 
     def process(self, unit: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
-        shard = unit[0]
-        document, annotation = self._find.document(shard), self._find.annotation(shard)
-        if not read_column(document, "doc_id").equals(read_column(annotation, "doc_id")):
-            raise ValueError(f"{annotation}: rows do not belong to the documents of {document}")
-        hashes = read_column(annotation, "text_hash")
-        present = hashes.is_valid()
-        rows = np.flatnonzero(present.to_numpy(zero_copy_only=False))
-        digests = np.frombuffer(b"".join(hashes.filter(present).to_pylist()), "<u8").reshape(-1, 2)
-        texts = np.empty(rows.size, _TEXT)
-        texts["high"], texts["low"], texts["address"] = digests[:, 0], digests[:, 1], address(shard, rows)
-        yield from scattered(partition_of(texts["high"], self._partitions), texts)
+        shard, start = unit[0], 0
+        for hashes in key_values(self._find, shard):
+            rows, words = digest_words(hashes)
+            texts = np.empty(rows.size, _TEXT)
+            texts["high"], texts["low"] = words[:, 0], words[:, 1]
+            texts["address"] = address(shard, rows + start)
+            start += len(hashes)
+            yield from scattered(partition_of(texts["high"], self._partitions), texts)
+
+
+def key_values(find: FindDuplicates, shard: int) -> Iterator[pa.Array]:
+    """The hashes of the keys of a shard's documents, in order, in arrays of one row group's texts at most."""
+    if find.method == "minhash":
+        path = find.annotation(shard)
+        if not read_column(find.document(shard), "doc_id").equals(read_column(path, "doc_id")):
+            raise ValueError(f"{path}: rows do not belong to the documents of {find.document(shard)}")
+        if has_column(path, TEXT_HASH):
+            yield read_column(path, TEXT_HASH)
+            return
+    path, name = find.place(shard, key_column(find.key))
+    if path != find.document(shard) and not read_column(find.document(shard), "doc_id").equals(
+        read_column(path, "doc_id")
+    ):
+        raise ValueError(f"{path}: rows do not belong to the documents of {find.document(shard)}")
+    for values in read_values(path, name):
+        yield key_hashes(find.key, values)
 
 
 def _find_copies(group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
@@ -98,17 +123,15 @@ class Candidates(beam.PTransform):
         shards, copies = inputs
         plan = self.plan
         keys = _BandKeys(plan.find, plan.partitions(plan.documents * plan.find.bands.count))
-        behind = copies | "CopiesByShard" >> beam.FlatMap(_copies_by_shard).with_output_types(
-            tuple[int, bytes]
-        )
+        behind = copies | "CopiesByShard" >> beam.FlatMap(_copies_by_shard).with_output_types(tuple[int, bytes])
         return (
             (shards, behind)
             | "ByShard" >> plan.exchange
             | "BandKeys" >> beam.ParDo(keys).with_output_types(tuple[int, bytes])
             | "ByBand" >> plan.exchange
-            | "PairUp" >> beam.FlatMap(_pair_up, plan.pair_partitions).with_output_types(tuple[int, bytes])
+            | "PairUp" >> beam.FlatMap(pair_up, plan.pair_partitions).with_output_types(tuple[int, bytes])
             | "ByPair" >> plan.exchange
-            | "DistinctPairs" >> beam.FlatMap(_distinct_pairs).with_output_types(tuple[int, bytes])
+            | "DistinctPairs" >> beam.FlatMap(distinct_pairs_of).with_output_types(tuple[int, bytes])
         )
 
 
@@ -129,23 +152,24 @@ class _BandKeys(beam.DoFn):
         copies = row_of(unpacked(packed_copies, np.dtype("<u8")))
         waiting: list[np.ndarray] = []
         start = 0
-        for batch in read_batches(self._find.annotation(shard), ["signature"]):
-            waiting.append(self._banded(shard, start, batch.column(0), copies))
+        scheme = self._find.scheme
+        for batch in read_batches(self._find.annotation(shard), [scheme.column]):
+            try:
+                rows, positions = signature_rows(batch.column(0), scheme.bands)
+            except ValueError as error:
+                raise ValueError(f"{self._find.annotation(shard)}: {error}") from error
+            waiting.append(self._banded(shard, start + rows, positions, copies))
             start += batch.num_rows
             if sum(records.nbytes for records in waiting) >= _BUFFER_BYTES:
                 yield from self._sent(waiting)
                 waiting = []
         yield from self._sent(waiting)
 
-    def _banded(self, shard: int, start: int, signatures: pa.ListArray, copies: np.ndarray) -> np.ndarray:
-        bands, width = self._find.bands, self._find.permutations
-        rows = start + np.flatnonzero(signatures.is_valid().to_numpy(zero_copy_only=False))
-        values = signatures.flatten().to_numpy()
-        if values.size != rows.size * width:
-            raise ValueError(f"{self._find.annotation(shard)}: signatures are not {width} values long")
+    def _banded(self, shard: int, rows: np.ndarray, positions: np.ndarray, copies: np.ndarray) -> np.ndarray:
+        bands = self._find.bands
         alone = ~np.isin(rows, copies)
-        banded = np.empty((int(alone.sum()), bands.count), _BANDED)
-        banded["key"] = band_keys(values.reshape(-1, width)[alone], bands)
+        banded = np.empty((int(alone.sum()), bands.count), BANDED)
+        banded["key"] = band_keys(positions[alone], bands)
         banded["address"] = address(shard, rows[alone])[:, None]
         return banded.reshape(-1)
 
@@ -155,13 +179,41 @@ class _BandKeys(beam.DoFn):
             yield from scattered(partition_of(banded["key"], self._partitions), banded)
 
 
-def _pair_up(group: tuple[int, Iterable[bytes]], partitions: int) -> Iterator[tuple[int, bytes]]:
-    banded = unpacked(group[1], _BANDED)
+def signature_rows(column: pa.Array, bands: Bands) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a signature [n], and its positions [n, at least bands.count * bands.rows], integers.
+
+    column: list<integer>; list of bands as lists of integers; list of bands as big-endian uint32 bytes.  A
+    signature of which every position is the largest value is that of no shingle at all, and none here.
+    Raises ValueError where the signatures are of unequal length or too short for the bands.
+    """
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    if not rows.size:
+        return rows, np.zeros((0, bands.count * bands.rows), np.uint32)
+    values = column.flatten()
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        flat = np.frombuffer(b"".join(values.to_pylist()), ">u4").astype(np.uint64)
+    else:
+        while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            values = values.flatten()
+        flat = values.to_numpy()
+    lengths = np.unique(pc.list_value_length(column).drop_null().to_numpy())
+    width = flat.size // rows.size
+    if lengths.size > 1 or flat.size != width * rows.size:
+        raise ValueError(f"signatures are of unequal length: {lengths.tolist()}")
+    if width < bands.count * bands.rows:
+        raise ValueError(f"signatures are {width} values long, {bands} need {bands.count * bands.rows}")
+    positions = flat.reshape(rows.size, width)
+    told = (positions != np.uint32(0xFFFFFFFF)).any(axis=1)
+    return rows[told], positions[told]
+
+
+def pair_up(group: tuple[int, Iterable[bytes]], partitions: int) -> Iterator[tuple[int, bytes]]:
+    banded = unpacked(group[1], BANDED)
     for pairs in candidate_pairs(banded["key"], banded["address"]):
         yield from scattered(pair_partition(pairs, partitions), pairs)
 
 
-def _distinct_pairs(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+def distinct_pairs_of(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
     for value in packed(distinct_pairs(unpacked(group[1], PAIR))):
         yield group[0], value
 

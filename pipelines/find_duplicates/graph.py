@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.exchange import Exchange, Values, by_kind, of_kind, unpacked
+from pipelines.exchange import Exchange, Values, by_kind, of_kind
 from pipelines.find_duplicates.candidates import (
     Candidates,
     Copies,
@@ -24,22 +24,11 @@ from pipelines.find_duplicates.candidates import (
     local_forest,
     verify,
 )
-from pipelines.find_duplicates.clusters import (
-    ASKED,
-    COUNTS,
-    EXACT_BAND,
-    FOUND,
-    NO_BAND,
-    VERDICT_SCHEMA,
-    VERDICTS,
-    Clusters,
-    Similarities,
-    from_ipc,
-    to_ipc,
-)
+from pipelines.find_duplicates.clusters import EXACT_BAND, NO_BAND, VERDICT_SCHEMA, Clusters
+from pipelines.find_duplicates.largest import WriteLargest
 from pipelines.find_duplicates.measure import MeasurePairs
+from pipelines.find_duplicates.members import Members, from_ipc, to_ipc
 from pipelines.find_duplicates.plan import (
-    SIMILARITY,
     UNIT,
     VERDICT,
     FindDuplicates,
@@ -47,14 +36,15 @@ from pipelines.find_duplicates.plan import (
     one_key,
     part,
     read_column,
-    row_of,
 )
 from pipelines.shards import split_by_bytes, write_shard
 
-EXACT_LABEL = "exact"
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
 LARGEST = "largest_cluster"
-SUMMARY = ("exact_copies", "candidate_pairs", "verified_pairs", "clusters", LARGEST)
+# unlike_kept: merged although not similar to the kept document (guard report); 0 for refuse and star.
+SUMMARY = (
+    "exact_copies", "candidate_pairs", "verified_pairs", "clusters", LARGEST, "refused_merges", "unlike_kept"
+)  # fmt: skip
 _RECORDS, _EVIDENCE = "records", "evidence"
 
 DEDUP_SCHEMA = pa.schema(
@@ -62,12 +52,10 @@ DEDUP_SCHEMA = pa.schema(
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("cluster_id", pa.string(), metadata={"description": "smallest doc_id of the cluster"}),
         pa.field("duplicate_of", pa.string(), metadata={"description": "the kept document; null if kept"}),
-        pa.field(
-            "similarity", pa.float64(), metadata={"description": "exact Jaccard with the kept document"}
-        ),
+        pa.field("similarity", pa.float64(), metadata={"description": "exact Jaccard of the shingles of both"}),
     ]
 )
-_BAND = "first band that found the pair; 'exact': equal texts; null: joined through others"
+_BAND = "first band that found the pair; 'exact' or the name of the key: equal keys; null: measured on request"
 EVIDENCE_SCHEMA = pa.schema(
     [
         pa.field("dropped_id", pa.string(), nullable=False),
@@ -89,6 +77,7 @@ class _FindDuplicates(beam.PTransform):
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         find = self.find
+        find.check_columns()
         exchange = Exchange("files" if find.spill_dir else "memory", find.spill_dir)
         plan = Plan(find, exchange, find.count_documents())
         shards = (
@@ -107,22 +96,19 @@ class _FindDuplicates(beam.PTransform):
                 | "MeasureCandidates" >> MeasurePairs(plan)
                 | "Verify" >> beam.FlatMap(verify, find.threshold).with_output_types(tuple[int, bytes])
             )
-            forests = verified | "LocalForest" >> beam.FlatMap(local_forest).with_output_types(
-                tuple[int, bytes]
-            )
-            clusters = (edges, forests) | "Clusters" >> Clusters(plan)
-            found = (clusters[ASKED], verified) | "Similarities" >> Similarities(plan)
-            verdicts = (clusters[VERDICTS], *found)
+            forests = verified | "LocalForest" >> beam.FlatMap(local_forest).with_output_types(tuple[int, bytes])
+            members = (edges, forests, verified) | "Members" >> Members(plan)
             counts += [
                 candidates | "CountCandidates" >> beam.Map(count_candidates).with_output_types(bytes),
                 verified | "CountVerified" >> beam.Map(count_verified).with_output_types(bytes),
             ]
         else:
-            clusters = (edges,) | "Clusters" >> Clusters(plan)
-            verdicts = (clusters[VERDICTS],)
+            members = (edges,) | "Members" >> Members(plan)
+        verdicts, decided, reports = members | "Clusters" >> Clusters(plan)
         written = (shards, *verdicts) | "Write" >> _WriteShards(plan)
-        summary = (*counts, clusters[COUNTS]) | "Summary" >> _Summarise()
-        records = (written, summary) | "Records" >> beam.Flatten()
+        summary = (*counts, *decided) | "Summary" >> _Summarise()
+        named = (*reports, root.pipeline | "NoReport" >> _nothing()) | "Largest" >> _WriteLargest(plan)
+        records = (written, summary, named) | "Records" >> beam.Flatten()
         if find.spill_dir is None:
             return records
         return (
@@ -169,6 +155,18 @@ class _WriteShards(beam.PTransform):
 
 
 @dataclasses.dataclass(eq=False)
+class _WriteLargest(beam.PTransform):
+    plan: Plan
+
+    def expand(self, reports: tuple[Values, ...]) -> beam.PCollection[bytes]:
+        return (
+            reports
+            | "OneReport" >> self.plan.exchange
+            | "WriteLargest" >> beam.ParDo(WriteLargest(self.plan.find)).with_output_types(bytes)
+        )
+
+
+@dataclasses.dataclass(eq=False)
 class _Summarise(beam.PTransform):
     """Counts of all parts of the graph -> one record {"summary": ...}."""
 
@@ -201,8 +199,8 @@ class _WriteShard(beam.DoFn):
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         shard, values = group
-        _, verdict_values, similarity_values = by_kind(values, (UNIT, VERDICT, SIMILARITY))
-        rows, exact, bands = self._rows(shard, verdict_values, unpacked(similarity_values, FOUND))
+        _, verdict_values = by_kind(values, (UNIT, VERDICT))
+        rows, exact, bands = self._rows(shard, verdict_values)
         path = storage.join(self._find.folder, part(shard))
         written = write_shard(path, DEDUP_SCHEMA, split_by_bytes(rows))
         dropped = rows.column("duplicate_of").is_valid()
@@ -212,49 +210,34 @@ class _WriteShard(beam.DoFn):
         self._dropped.inc(drops)
         yield _record(written.record(self._find.output), books)
         evidence = rows.filter(dropped)
-        labels = [_band_label(number) for number in bands[dropped.to_numpy(zero_copy_only=False)].tolist()]
+        numbers = bands[dropped.to_numpy(zero_copy_only=False)].tolist()
+        labels = [_band_label(number, self._find.label) for number in numbers]
         proof = pa.RecordBatch.from_arrays(
-            [evidence.column(n) for n in ("doc_id", "duplicate_of", "similarity")]
-            + [pa.array(labels, pa.string())],
+            [evidence.column(n) for n in ("doc_id", "duplicate_of", "similarity")] + [pa.array(labels, pa.string())],
             schema=EVIDENCE_SCHEMA,
         )
         for piece in split_by_bytes(proof):
             yield beam.pvalue.TaggedOutput(_EVIDENCE, (0, to_ipc(piece)))
 
-    def _rows(
-        self, shard: int, verdict_values: list[memoryview], found: np.ndarray
-    ) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray]:
+    def _rows(self, shard: int, values: list[memoryview]) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray]:
         """The dedup rows in document order; which are dropped as exact copies; the band numbers."""
-        path = self._find.document(shard)
-        ids = read_column(path, "doc_id")
-        verdicts = from_ipc(verdict_values, VERDICT_SCHEMA)
-        places = verdicts.column("row").to_numpy()
+        ids = read_column(self._find.document(shard), "doc_id")
+        verdicts = from_ipc(values, VERDICT_SCHEMA).combine_chunks()
         index = np.full(len(ids), -1)
-        index[places] = np.arange(places.size)
+        index[verdicts.column("row").to_numpy()] = np.arange(verdicts.num_rows)
         chosen = pa.array(index, mask=index < 0)
-        clusters, kept = (
-            verdicts.column(n).combine_chunks().take(chosen) for n in ("cluster_id", "duplicate_of")
-        )
+        taken = [verdicts.column(n).take(chosen) for n in ("cluster_id", "duplicate_of", "similarity", "band")]
+        clusters, kept, similarity, bands = (pa.concat_arrays(column.chunks) for column in taken)
+        numbers = pc.fill_null(bands, NO_BAND).to_numpy(zero_copy_only=False)
         dropped = kept.is_valid().to_numpy(zero_copy_only=False)
-        exact = np.zeros(len(ids), np.bool_)
-        exact[places] = verdicts.column("copy").to_numpy()
-        exact &= dropped
-        similarity = np.where(exact, 1.0, np.nan)
-        similarity[row_of(found["address"])] = found["similarity"]
-        bands = np.where(exact, EXACT_BAND, NO_BAND)
-        bands[row_of(found["address"])] = found["band"]
-        if not np.array_equal(np.isnan(similarity), ~dropped):
-            raise RuntimeError(
-                f"{path}: similarities were measured for other documents than the dropped ones"
-            )
-        columns = [ids, clusters, kept, pa.array(similarity, mask=~dropped)]
-        return pa.RecordBatch.from_arrays(columns, schema=DEDUP_SCHEMA), exact, bands
+        rows = pa.RecordBatch.from_arrays([ids, clusters, kept, similarity], schema=DEDUP_SCHEMA)
+        return rows, dropped & (numbers == EXACT_BAND), numbers
 
 
-def _band_label(number: int) -> str | None:
+def _band_label(number: int, exact: str) -> str | None:
     if number == NO_BAND:
         return None
-    return EXACT_LABEL if number == EXACT_BAND else str(number)
+    return exact if number == EXACT_BAND else str(number)
 
 
 def _record(written: dict[str, object], books: manifests.Books) -> bytes:

@@ -6,16 +6,17 @@ Only the shingle sets of the documents that some pair needs travel, once for eac
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from dedup.bands import PAIR, sorted_pairs
 from dedup.hashing import Hashes, mixed
 from dedup.jaccard import jaccard
-from dedup.shingles import shingle_sets
 from pipelines.exchange import (
     MAX_VALUE_BYTES,
     by_kind,
@@ -36,14 +37,17 @@ from pipelines.find_duplicates.plan import (
     shard_of,
 )
 
-MEASURED = np.dtype([*PAIR.descr, ("similarity", "<f8")])
+MEASURED = np.dtype([*PAIR.descr, ("similarity", "<f8"), ("first_length", "<u4"), ("second_length", "<u4")])
+"""A pair, its exact Jaccard similarity and the characters of the two texts."""
 _NEED = np.dtype("<u8")  # row << 32 | partition that needs its shingle set
 _ROW_BITS = np.uint64(32)
 _ROTATE = np.uint64(1)
 # Shingle sets of a shard that wait before they are sent: fewer, larger values.
 _BUFFER_BYTES = 32 << 20
 # Longest piece of a shingle set in one value, in 64-bit words: room for the value's and the piece's heads.
-_PIECE_WORDS = MAX_VALUE_BYTES // 8 - 8
+_HEAD_WORDS = 3
+_HEAD = struct.Struct("<3Q")
+_PIECE_WORDS = MAX_VALUE_BYTES // 8 - 9
 
 
 def pair_partition(pairs: np.ndarray, partitions: int) -> npt.NDArray[np.int64]:
@@ -51,31 +55,35 @@ def pair_partition(pairs: np.ndarray, partitions: int) -> npt.NDArray[np.int64]:
     return partition_of(mixed(pairs["first"] ^ mixed(pairs["second"] + _ROTATE)), partitions)
 
 
-def pack_set(where: int, hashes: Hashes) -> Iterator[Hashes]:
-    """A shingle set as records [address, n, n hashes]; a set beyond 4 MB gives several records."""
-    for start in range(0, max(hashes.size, 1), _PIECE_WORDS):
-        piece = hashes[start : start + _PIECE_WORDS]
-        yield np.concatenate([np.array([where, piece.size], np.uint64), piece])
+def pack_set(where: int, characters: int, hashes: Hashes) -> list[bytes]:
+    """A shingle set as records [address, characters, n, n hashes]; a set beyond 4 MB gives several records."""
+    if hashes.size <= _PIECE_WORDS:
+        return [_HEAD.pack(where, characters, hashes.size) + hashes.tobytes()]
+    pieces = (hashes[start : start + _PIECE_WORDS] for start in range(0, hashes.size, _PIECE_WORDS))
+    return [_HEAD.pack(where, characters, piece.size) + piece.tobytes() for piece in pieces]
 
 
-def unpack_sets(values: Iterable[bytes | memoryview]) -> dict[int, Hashes]:
-    """address -> its sorted, distinct shingle hashes, of records that come in any order."""
-    pieces: dict[int, dict[int, Hashes]] = {}
+def unpack_sets(values: Iterable[bytes | memoryview]) -> tuple[dict[int, Hashes], dict[int, int]]:
+    """address -> its sorted, distinct shingle hashes, and -> its characters, of records that come in any order."""
+    lengths: dict[int, int] = {}
+    sets: dict[int, Hashes] = {}
+    pieces: dict[int, list[Hashes]] = {}
     for value in values:
         words = np.frombuffer(value, np.uint64)
         at = 0
         while at < words.size:
-            where, size = int(words[at]), int(words[at + 1])
-            piece = words[at + 2 : at + 2 + size]
-            # Pieces of a set are told apart, and put in order, by their first hash.
-            pieces.setdefault(where, {})[int(piece[0]) if size else 0] = piece
-            at += 2 + size
-    return {
-        where: next(iter(found.values()))
-        if len(found) == 1
-        else np.concatenate([found[k] for k in sorted(found)])
-        for where, found in pieces.items()
-    }
+            where, characters, size = words[at : at + _HEAD_WORDS].tolist()
+            at += _HEAD_WORDS + size
+            piece = words[at - size : at]
+            if where in lengths:
+                pieces.setdefault(where, [sets[where]]).append(piece)
+            else:
+                lengths[where], sets[where] = characters, piece
+    for where, found in pieces.items():
+        # A worker that was run twice, or a set beyond one value: pieces are put in order by their first hash.
+        by_first = {int(piece[0]) if piece.size else 0: piece for piece in found}
+        sets[where] = np.concatenate([by_first[first] for first in sorted(by_first)])
+    return sets, lengths
 
 
 @dataclasses.dataclass(eq=False)
@@ -128,33 +136,40 @@ class _ReadSets(beam.DoFn):
         needs = np.unique(unpacked(values, _NEED))
         needing_rows, partitions = shard_of(needs), row_of(needs)  # the same halves of 64 bits as an address
         rows = np.unique(needing_rows)
-        waiting: dict[int, list[Hashes]] = {}
+        starts = np.searchsorted(needing_rows, rows).tolist()
+        needed_by = dict(zip(rows.tolist(), zip(starts, [*starts[1:], needs.size], strict=True), strict=True))
+        wanted = partitions.tolist()
+        waiting: dict[int, list[bytes]] = {}
         waiting_bytes = 0
-        for asked, batch in read_rows(self._find.document(shard), ["text"], rows):
+        for asked, batch in read_rows(self._find.document(shard), ["text", "language"], rows):
             self._read.inc(len(asked))
-            for row, hashes in zip(asked, shingle_sets(batch.column("text")), strict=True):
-                bounds = np.searchsorted(needing_rows, [row, row + 1])
-                records = list(pack_set(int(address(shard, row)), hashes))
-                for partition in partitions[bounds[0] : bounds[1]]:
-                    waiting.setdefault(int(partition), []).extend(records)
-                    waiting_bytes += sum(record.nbytes for record in records)
+            texts = batch.column("text")
+            characters = pc.utf8_length(texts).to_pylist()
+            places = address(shard, asked).tolist()
+            sets = self._find.shingle_sets(batch)
+            for row, where, size, hashes in zip(asked.tolist(), places, characters, sets, strict=True):
+                records = pack_set(where, size, hashes)
+                start, stop = needed_by[row]
+                for partition in wanted[start:stop]:
+                    waiting.setdefault(partition, []).extend(records)
+                waiting_bytes += (stop - start) * sum(map(len, records))
                 if waiting_bytes >= _BUFFER_BYTES:
                     yield from _joined(waiting)
                     waiting, waiting_bytes = {}, 0
         yield from _joined(waiting)
 
 
-def _joined(waiting: dict[int, list[Hashes]]) -> Iterator[tuple[int, bytes]]:
+def _joined(waiting: dict[int, list[bytes]]) -> Iterator[tuple[int, bytes]]:
     """The records of every partition in as few values of at most 4 MB as their order allows."""
     for partition in sorted(waiting):
         value: list[bytes] = []
         size = 0
         for record in waiting[partition]:
-            if value and size + record.nbytes > MAX_VALUE_BYTES - 64:
+            if value and size + len(record) > MAX_VALUE_BYTES - 64:
                 yield partition, of_kind(SETS, b"".join(value))
                 value, size = [], 0
-            value.append(record.tobytes())
-            size += record.nbytes
+            value.append(record)
+            size += len(record)
         yield partition, of_kind(SETS, b"".join(value))
 
 
@@ -162,16 +177,20 @@ def _measure(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
     partition, values = group
     packed_pairs, packed_sets = by_kind(values, (PAIRS, SETS))
     pairs = sorted_pairs(unpacked(packed_pairs, PAIR))
-    sets = unpack_sets(packed_sets)
+    sets, lengths = unpack_sets(packed_sets)
     measured = np.empty(pairs.size, MEASURED)
     for name in ("first", "second", "tag"):
         measured[name] = pairs[name]
+    similarities: list[float] = []
     before: tuple[int, int] | None = None
     similarity = 0.0
-    for i, (first, second) in enumerate(zip(pairs["first"].tolist(), pairs["second"].tolist(), strict=True)):
+    for first, second in zip(pairs["first"].tolist(), pairs["second"].tolist(), strict=True):
         if (first, second) != before:
             similarity = jaccard(sets[first], sets[second])
             before = first, second
-        measured["similarity"][i] = similarity
+        similarities.append(similarity)
+    measured["similarity"] = similarities
+    for end in ("first", "second"):
+        measured[f"{end}_length"] = [lengths[where] for where in pairs[end].tolist()]
     for value in packed(measured):
         yield partition, value

@@ -25,9 +25,7 @@ from dedup.bands import (
 ADDRESSES = st.integers(0, 2**63)
 
 
-@pytest.mark.parametrize(
-    "threshold,expected", [(0.7, (14, 9)), (0.8, (9, 13)), (0.9, (5, 25)), (1.0, (1, 128))]
-)
+@pytest.mark.parametrize("threshold,expected", [(0.7, (14, 9)), (0.8, (9, 13)), (0.9, (5, 25)), (1.0, (1, 128))])
 def test_even_weights_choose_redpajamas_bands(threshold: float, expected: tuple[int, int]) -> None:
     assert choose_bands(threshold, 128, EVEN_WEIGHT) == Bands(*expected)
 

