@@ -20,6 +20,10 @@ TORCH_PIP_ARGS ?=
 # Gold pages for the benchmark; they are not part of the repository.
 BENCH_DATA ?= $(if $(GRISTMILL_SHARED),$(GRISTMILL_SHARED),../shared)/data
 BENCH_ARGS ?=
+# Texts of bench-signals and bench-disagreements: JSON Lines, or a folder of document shards.
+BENCH_TEXTS ?= out/bench/documents
+# Peers to install for the benchmarks, each by its pinned set in bench/peers/.
+BENCH_PEERS ?= datatrove dolma
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,13 +31,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The stamp's name changes with what is to be installed, so a fresh one means that nothing is to do.
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
 
-.PHONY: help install samples demo demo-ci test lint clean bench-extraction
+.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements
 
 help:
 	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
 	@echo "make test              run the tests (under 10 minutes)"
 	@echo "make lint              ruff and mypy"
 	@echo "make bench-extraction  quality and speed of main-text extraction"
+	@echo "make bench-signals     speed of every family of signals, beside its peers"
+	@echo "make bench-disagreements  how often two readings of one rule disagree"
 	@echo "make clean             remove .venv, samples/, out/ and caches"
 
 # Interpreters are tried by running them: a name on PATH may be a shim for a version that is not there.
@@ -105,6 +111,22 @@ bench-extraction: $(STAMP)
 	fi
 	@PYTHONPATH=. $(BIN)/python bench/extraction.py $(BENCH_DATA) $(BENCH_ARGS)
 
+out/bench/documents: $(STAMP) samples
+	@$(BIN)/gristmill ingest samples/web/*.whl samples/web/*.tar.gz --kind html --output out/bench >/dev/null
+
+.bench/%/installed: bench/peers/%.txt $(STAMP)
+	@echo "Installing the peer $* into .bench/$*"
+	@$(BIN)/python -m venv --clear .bench/$*
+	@.bench/$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+bench-signals: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) $(BENCH_PEERS:%=.bench/%/installed)
+	@PYTHONPATH=. $(BIN)/python bench/signals.py $(BENCH_TEXTS) \
+	    $(foreach peer,$(BENCH_PEERS),--$(peer) .bench/$(peer)/bin/python) $(BENCH_ARGS)
+
+bench-disagreements: $(STAMP) $(filter out/%,$(BENCH_TEXTS))
+	@PYTHONPATH=. $(BIN)/python bench/disagreements.py $(BENCH_TEXTS)
+
 clean:
-	rm -rf $(VENV) samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -6,7 +6,6 @@ are read from a folder that the user names.
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import hashlib
 import itertools
@@ -14,13 +13,8 @@ import json
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
-import numpy.typing as npt
-
-from quality_signals.codepoints import Lexicon
 
 # Languages whose list RedPajama-V2 loads (app/src/core/quality_signals/utils/content.py).
 LDNOOBW_LANGUAGES = ("en", "fr", "it", "es", "de")
@@ -62,40 +56,6 @@ def ldnoobw(language: str | None, every_language: bool = False) -> frozenset[str
     if language is None or not (every_language or language in LDNOOBW_LANGUAGES):
         return frozenset()
     return frozenset(_table("ldnoobw.json").get(language, ()))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Phrases:
-    """Phrases to look up in a sequence of words: sizes in words, the first words, and the phrases."""
-
-    sizes: npt.NDArray[np.int64]
-    heads: tuple[Any, Any, Any, Any]
-    phrases: tuple[Any, Any, Any, Any]
-
-
-def phrases(entries: frozenset[str]) -> Phrases:
-    """Sizes are one more than the spaces of an entry, as in the reference; an entry with other white space or
-    two spaces in a row can match no words joined by single spaces, and does not."""
-    sizes = sorted({1 + entry.count(" ") for entry in entries})
-    heads = frozenset(entry.split(" ")[0] for entry in entries)
-    return Phrases(np.array(sizes, dtype=np.int64), Lexicon(heads).arrays, Lexicon(entries).arrays)
-
-
-@lru_cache(maxsize=64)
-def stop_lexicon(language: str | None) -> tuple[Any, Any, Any, Any]:
-    return Lexicon(stop_words(language) or frozenset()).arrays
-
-
-@lru_cache(maxsize=64)
-def ldnoobw_phrases(language: str | None, fixed: bool = False) -> Phrases:
-    """fixed: normalise the entries as the text is, so that those with capitals, marks or accents match
-    too."""
-    from quality_signals.views import normalised
-
-    entries = ldnoobw(language)
-    if fixed:
-        entries = frozenset(" ".join(normalised(entry).split()) for entry in entries) - {""}
-    return phrases(entries)
 
 
 @lru_cache(maxsize=1)
