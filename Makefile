@@ -31,7 +31,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The stamp's name changes with what is to be installed, so a fresh one means that nothing is to do.
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
 
-.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements
+.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements bench-dedup
 
 help:
 	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-extraction  quality and speed of main-text extraction"
 	@echo "make bench-signals     speed of every family of signals, beside its peers"
 	@echo "make bench-disagreements  how often two readings of one rule disagree"
+	@echo "make bench-dedup       near-duplicates: quality against the exact truth, speed, beside peers"
 	@echo "make clean             remove .venv, samples/, out/ and caches"
 
 # Interpreters are tried by running them: a name on PATH may be a shim for a version that is not there.
@@ -126,6 +127,12 @@ bench-signals: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) $(BENCH_PEERS:%=.bench/%/
 
 bench-disagreements: $(STAMP) $(filter out/%,$(BENCH_TEXTS))
 	@PYTHONPATH=. $(BIN)/python bench/disagreements.py $(BENCH_TEXTS)
+
+# Edited copies of the texts are planted, so that there is something to find.
+bench-dedup: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) .bench/minhash/installed .bench/datatrove/installed
+	@PYTHONPATH=. $(BIN)/python bench/deduplication.py $(BENCH_TEXTS) --plant --peer datasketch=$(BIN)/python \
+	    --peer gaoya=.bench/minhash/bin/python --peer rensa=.bench/minhash/bin/python \
+	    --peer datatrove=.bench/datatrove/bin/python $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) .bench samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

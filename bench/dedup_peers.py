@@ -1,4 +1,4 @@
-"""The peers of bench/dedup.py, each run by the interpreter that has it; knows nothing of gristmill.
+"""The peers of bench/deduplication.py, each run by the interpreter that has it; knows nothing of gristmill.
 
     PYTHON bench/dedup_peers.py WORK PEER CORPUS OUTPUT
 

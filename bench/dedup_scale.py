@@ -1,6 +1,6 @@
 """How the search for duplicates grows: 1 M and 10 M documents at the level of hashes, on two processes.
 
-    python -m bench.dedup_scale [--documents 1000000 10000000] [--workers 2] [--json FILE]
+    PYTHONPATH=. python bench/dedup_scale.py [--documents 1000000 10000000] [--workers 2] [--json FILE]
 
 Everything behind the text is the stage's own code: partitions through files, candidate pairs, distinct pairs,
 verified pairs, forests, the one union-find, order of keep, rounds of the guard, verdicts and evidence.  Band keys,

@@ -1,7 +1,7 @@
 """Exact repeated substrings: ranges, speed and memory, on one core and through the pipeline.
 
-    python -m bench.dedup_substrings CORPUS.jsonl [--min-bytes 100] [--parts 1 7] [--workers 1 2] [--part-mb 256 1]
-        [--json FILE] [--pydivsufsort PYTHON] [--google BINARY]
+    PYTHONPATH=. python bench/dedup_substrings.py CORPUS.jsonl [--min-bytes 100] [--parts 1 7] [--workers 1 2]
+        [--part-mb 256 1] [--json FILE] [--pydivsufsort PYTHON] [--google BINARY]
 
 CORPUS.jsonl: one document a line (text, and id where the pipeline is to run).  The search in memory gets the
 documents as google-research/deduplicate-text-datasets does, each behind a separator of 6 bytes, as one text, so that

@@ -442,5 +442,7 @@ class Study(Block):
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of a run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    keep_checkpoints: bool = False
+    """Whether the trained weights stay in runs/, so that documents can be scored by them (`proxy=runs/<id>`)."""
     mix: dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Source -> weight of its bytes in training; the corpus as it is where it is missing."""

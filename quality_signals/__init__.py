@@ -63,6 +63,10 @@ ANNOTATORS: dict[str, Factory] = {
     "gopher@dolma": Factory("quality_signals.gopher_dolma", "GopherDolma", version="v1", alias=True),
     "gopher_v1@dolma": Factory("quality_signals.gopher_dolma", "GopherDolma", version="v1", alias=False),
     "gopher_v2@dolma": Factory("quality_signals.gopher_dolma", "GopherDolma", version="v2", alias=False),
+    "repetitions_v1@dolma": Factory("quality_signals.gopher_dolma_repetitions", "RepetitionsDolma", paragraphs=False),
+    "paragraph_repetitions_v1@dolma": Factory(
+        "quality_signals.gopher_dolma_repetitions", "RepetitionsDolma", paragraphs=True
+    ),
     "c4@dolma": Factory("quality_signals.c4_dolma", "C4Dolma", version="v2", alias=True),
     "c4_v1@dolma": Factory("quality_signals.c4_dolma", "C4Dolma", version="v1", alias=False),
     "c4_v2@dolma": Factory("quality_signals.c4_dolma", "C4Dolma", version="v2", alias=False),

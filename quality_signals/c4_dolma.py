@@ -389,9 +389,9 @@ class C4Dolma:
     version    "v1" or "v2", see above
     alias      whether the name is `c4@dolma`; for v2 only
 
-    The edits cut the lines that either span column holds, whatever the verdict.  Documents of other `kinds` (a null
-    kind counts as prose) are not judged: keep is true and every other column null.  The rules are for English; they
-    are applied to every language, as in the reference.
+    The edits cut the lines that either span column holds, whatever the verdict, neighbours together.  Documents of
+    other `kinds` (a null kind counts as prose) are not judged: keep is true and every other column null.  The rules
+    are for English; they are applied to every language, as in the reference.
     """
 
     version: str = "v2"
@@ -450,6 +450,18 @@ def _spans(chosen: Bools, offsets: Ints, starts: Ints, ends: Ints) -> pa.ListArr
 
 
 def _cuts(found: C4Lines, starts: Ints, ends: Ints) -> pa.ListArray:
+    """The lines that are cut; neighbours that are cut for the same reason are one edit."""
     lines, bounds = _chosen((found.line_bits != 0) & (starts < ends), found.offsets)
     rules = (found.line_bits[lines] & NO_MARK == 0).astype(np.int64)
-    return edits_column(starts[lines], ends[lines], np.zeros_like(lines), rules, bounds, rule_names=tuple(LINE_SPANS))
+    joined = np.zeros(len(lines) + 1, np.bool_)  # with the one before
+    joined[1:-1] = (ends[lines[:-1]] == starts[lines[1:]]) & (rules[:-1] == rules[1:])
+    joined[bounds] = False
+    firsts, lasts = lines[~joined[:-1]], lines[~joined[1:]]
+    return edits_column(
+        starts[firsts],
+        ends[lasts],
+        np.zeros_like(firsts),
+        rules[~joined[:-1]],
+        np.searchsorted(firsts, found.offsets),
+        rule_names=tuple(LINE_SPANS),
+    )

@@ -324,12 +324,20 @@ def _edit(  # type: ignore[no-untyped-def]
                 if status[line] == _PASSED:
                     last = line
         first = True
+        dropped = np.uint8(_PASSED)  # status of the line before, if it was dropped
+        from_ = offsets[text]
         for line in range(lines[text], lines[text + 1] if yields[text] else lines[text]):
             start = starts[line]
             behind = starts[line + 1] if line + 1 < lines[text + 1] else offsets[text + 1]
             if status[line] != _PASSED:
-                count = _put(start, behind, 0, status[line], edit_starts, edit_ends, breaks, rules, count)
+                if status[line] == dropped:
+                    count -= 1  # neighbours are one edit
+                else:
+                    dropped = status[line]
+                    from_ = start
+                count = _put(from_, behind, 0, dropped, edit_starts, edit_ends, breaks, rules, count)
                 continue
+            dropped = np.uint8(_PASSED)
             low, high = lows[line], highs[line]
             if low > start:
                 count = _put(start, low, 0, _STRIP, edit_starts, edit_ends, breaks, rules, count)

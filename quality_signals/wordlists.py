@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import urlparse
 
-
 # Languages whose list RedPajama-V2 loads (app/src/core/quality_signals/utils/content.py).
 LDNOOBW_LANGUAGES = ("en", "fr", "it", "es", "de")
 

@@ -131,6 +131,14 @@ def test_lower_case_of_other_letters_never_is_ascii():
     assert found == [0x130, 0x212A]
 
 
+def test_neighbours_cut_for_one_reason_are_one_edit():
+    texts = ["\n\nno mark at\nall of these.\nToo few.\nfew.\n\na b c.", "\n", "\n\n"]
+    rows = C4Dolma().annotate(batch_of(texts)).to_pylist()
+    found = [[(e["start"], e["end"], e["rule"]) for e in row["edits"]] for row in rows]
+    no_mark, few = LINE_SPANS
+    assert found == [[(0, 13, no_mark), (27, 41, few), (41, 42, no_mark)], [(0, 1, no_mark)], [(0, 2, no_mark)]]
+
+
 @pytest.mark.parametrize("size", [4094, 4095, 4096, 4097, 8191, 8192, 8193])
 def test_texts_around_the_size_of_a_block(size):
     for ending in ("fuck", "a fuck ", "girl on top", "\n\n", "javascript", "\u3000 b.", "{"):

@@ -1,6 +1,6 @@
 """Deduplication: signatures, quality against the exact truth, and speed, beside peers in the same run.
 
-    python -m bench.dedup CORPUS [--peer NAME=PYTHON ...] [--plant] [--repeats N] [--json FILE]
+    PYTHONPATH=. python bench/deduplication.py CORPUS [--peer NAME=PYTHON ...] [--plant] [--repeats N] [--json FILE]
 
 CORPUS: JSON Lines with `text`, or a folder of document shards.  --plant adds edited copies of the texts (words changed
 at 1, 2 and 10 %, a block of 10 % changed, sentences shuffled, exact), chosen by a seed.  Peers: bench/dedup_peers.py;
