@@ -161,9 +161,34 @@ def _parser() -> argparse.ArgumentParser:
 
     dedup = with_engine(with_output(verb("dedup", _dedup, "find duplicates, with the evidence")))
     dedup.add_argument("input", help=INPUT_HELP)
-    dedup.add_argument("--method", default="minhash", choices=["exact", "minhash"])
+    dedup.add_argument(
+        "--method",
+        default="minhash",
+        help="minhash (equal and similar texts), exact (equal texts), exact_text@plain, exact_text@ccnet, "
+        "exact_url@tfds, exact_content, exact_column:NAME",
+    )
     dedup.add_argument("--threshold", type=float, default=0.8, help="least Jaccard similarity of a duplicate")
-    dedup.add_argument("--keep", default="longest", choices=["longest", "smallest_id"])
+    dedup.add_argument(
+        "--signatures", default="minhash@1", help="whose candidates are measured, for example minhash@rpv2"
+    )
+    dedup.add_argument(
+        "--clusters",
+        default="components",
+        choices=["components", "star"],
+        help="what measured pairs connect, or only what is similar to the kept document itself",
+    )
+    dedup.add_argument(
+        "--guard",
+        default="refuse",
+        choices=["refuse", "report", "allow"],
+        help="what becomes of documents that are connected to the kept one but not similar to it",
+    )
+    dedup.add_argument(
+        "--keep",
+        action="append",
+        help="which document of a cluster stays: longest (the default), smallest_id, stack_v2, c4_url, or columns in "
+        "order, one an option: --keep 'meta.stars desc' --keep 'timestamp desc'",
+    )
 
     redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
     redact.add_argument("input", help=INPUT_HELP)
@@ -347,10 +372,27 @@ def _annotate(options: argparse.Namespace) -> int:
 
 
 def _dedup(options: argparse.Namespace) -> int:
+    from dedup.keep import LENGTH
+    from pipelines.documents import DOCUMENT_SCHEMA
+    from pipelines.find_duplicates import FindDuplicates
     from pipelines.plain_files import plain_recipe
 
-    block = {"method": options.method, "threshold": options.threshold, "keep": options.keep}
-    recipe = plain_recipe([options.input], options.output, annotators=["minhash"], dedup=block)
+    keep = options.keep or ["longest"]
+    of_columns = len(keep) > 1 or keep[0] in (LENGTH, *DOCUMENT_SCHEMA.names) or " " in keep[0] or "." in keep[0]
+    block = {
+        "method": options.method,
+        "threshold": options.threshold,
+        "signatures": options.signatures,
+        "clusters": options.clusters,
+        "guard": options.guard,
+        "keep": keep if of_columns else keep[0],
+    }
+    arguments = {name: value for name, value in block.items() if name != "signatures"}
+    try:
+        needed = FindDuplicates(output="", shards=0, annotator=options.signatures, **arguments).annotations
+    except ValueError:
+        needed = set()  # the recipe's check says what is wrong
+    recipe = plain_recipe([options.input], options.output, annotators=sorted(needed), dedup=block)
     _driver(options, recipe).run()
     _print_books(options.output)
     return OK

@@ -185,20 +185,12 @@ class Driver:
     def dedup(self) -> Manifest:
         asked = self.recipe.dedup
         assert asked is not None
-        options = {"method": asked.method, "threshold": asked.threshold, "keep": asked.keep}
-        needs = ["annotate/minhash@1"]
-        stage = self._stage(DEDUP, [INGEST, *needs], options)
+        find = FindDuplicates(output=self.output, shards=self.document_shards, workers=self.workers, **asked.arguments)
+        needs = [f"annotate/{name}" for name in sorted(find.annotations)]
+        stage = self._stage(DEDUP, [INGEST, *needs], asked.arguments)
 
         def work() -> Manifest:
             self._clear(stage)
-            find = FindDuplicates(
-                output=self.output,
-                shards=self.document_shards,
-                method=asked.method,
-                threshold=asked.threshold,
-                keep=asked.keep,
-                workers=self.workers,
-            )
             records = run_pipeline(
                 self.output,
                 stage.directory,

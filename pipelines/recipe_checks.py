@@ -11,6 +11,7 @@ from pipelines.recipe_errors import Path, Problem, dotted, listed, nearest
 from pipelines.recipe_models import (
     EVERY_SOURCE,
     DataflowEngine,
+    Dedup,
     FlinkEngine,
     HeldOut,
     PortableEngine,
@@ -296,13 +297,27 @@ class Resolution:
         recipe = self.recipe
         # Without variants the pii block serves `redact`, which finds and replaces in one pass.
         pii_annotated = recipe.pii is not None and bool(recipe.variants)
-        for block, base, given in (
-            ("dedup", "minhash", recipe.dedup is not None),
-            ("pii", "pii", pii_annotated),
-        ):
-            full = self.known.full_names(base)
-            if given and full:
-                self.annotators.needs((block,), full[0], of_key=True)
+        full = self.known.full_names("pii")
+        if pii_annotated and full:
+            self.annotators.needs(("pii",), full[0], of_key=True)
+        if recipe.dedup is not None:
+            self._dedup(recipe.dedup)
+
+    def _dedup(self, asked: Dedup) -> None:
+        from pipelines.find_duplicates import FindDuplicates  # brings Beam
+
+        signers = self.known.full_names("minhash")
+        if asked.method == "minhash" and signers and asked.signatures not in self.known.annotators:
+            near = [name for name in self.known.annotators if name.startswith("minhash")]
+            self._unknown(("dedup", "signatures"), "unknown signatures", asked.signatures, near)
+            return
+        try:
+            find = FindDuplicates(output="", shards=0, **asked.arguments)
+        except ValueError as error:
+            self.report(("dedup",), str(error), of_key=True)
+            return
+        for name in sorted(find.annotations):
+            self.annotators.needs(("dedup",), name, of_key=True)
 
     def _engine(self) -> None:
         engine = self.recipe.engine

@@ -215,15 +215,53 @@ ErrorRatesField = Annotated[ErrorRates, _as("default", int, float)]
 # -- decisions --------------------------------------------------------------------------------------------
 
 
-class Dedup(Block):
-    """Near-duplicates: which method finds them and which document of a cluster is kept."""
+class KeepColumn(Block):
+    """A column that decides which document of a cluster stays."""
 
-    method: Literal["exact", "minhash"] = "minhash"
-    """exact: equal texts; minhash: also similar ones."""
+    column: Text
+    """length, a column of the documents, meta.KEY, or ANNOTATOR.COLUMN."""
+    values: Texts = ()
+    """The value that stays first, second, ...; documents with another one come after these."""
+    order: Literal["asc", "desc"] | None = None
+    """asc: the smallest value stays; without values."""
+
+
+class Dedup(Block):
+    """Duplicates: which method finds them, what becomes of a cluster and which document of it is kept."""
+
+    method: Text = "minhash"
+    """minhash: equal and similar texts; exact: equal texts; exact_KEY: documents with an equal key."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Least Jaccard similarity of two documents' shingles that makes them duplicates."""
-    keep: Literal["longest", "smallest_id"] = "longest"
-    """The longest text, ties by id; or the smallest id."""
+    signatures: Text = "minhash@1"
+    """For minhash: the annotator whose signatures say which pairs are measured, and on which shingles."""
+    clusters: Literal["components", "star"] = "components"
+    """components: what is connected by measured pairs; star: each dropped document is similar to the kept one."""
+    guard: Literal["refuse", "report", "allow"] = "refuse"
+    """Of components: what becomes of documents that are connected to the kept one but not similar to it."""
+    guard_similarity: Annotated[float, Field(ge=0, le=1)] | None = None
+    """What similar to the kept one means to the guard; twice the threshold less 1 where it is missing."""
+    keep: Text | Annotated[tuple[Text | KeepColumn, ...], BeforeValidator(_as_list), Field(min_length=1)] = "longest"
+    """longest, smallest_id, stack_v2, c4_url, or columns in order, for example [meta.stars desc]; ties by id."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As `find_duplicates.FindDuplicates` takes them."""
+        keep: Any = self.keep
+        if not isinstance(keep, str):
+            keep = [
+                key if isinstance(key, str) else key.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+                for key in keep
+            ]
+        return {
+            "method": self.method,
+            "threshold": self.threshold,
+            "annotator": self.signatures,
+            "clusters": self.clusters,
+            "guard": self.guard,
+            "guard_similarity": self.guard_similarity,
+            "keep": keep,
+        }
 
 
 class Pii(Block):

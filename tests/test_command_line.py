@@ -72,6 +72,47 @@ def test_dedup_names_the_kept_document_and_the_similarity(pages: Path, tmp_path:
     assert all(row["similarity"] >= 0.8 for row in evidence)
 
 
+def test_what_stays_is_the_users_choice_and_a_wrong_one_is_named(
+    pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    call = ["dedup", str(pages), "--output", str(output), "--clusters", "star"]
+    assert main([*call, "--keep", "meta.stars desc", "--keep", "url"]) == 0
+    duplicate_of = column(output / "annotations/dedup", "duplicate_of")
+    assert {i: kept for i, kept in duplicate_of.items() if kept} == {"a": "b", "c": "b"}
+    largest = json.loads((output / "annotations/dedup/clusters.json").read_text())["largest"]
+    assert [cluster["size"] for cluster in largest] == [3]
+    assert main(["validate", str(output)]) == 0
+    capsys.readouterr()
+    for wrong, said in (
+        (["--keep", "longst"], "keep is 'longst', allowed are longest, smallest_id, stack_v2, c4_url"),
+        (["--method", "exact_url"], "key is 'url', allowed are text, text@plain"),
+        (["--signatures", "minhash@rpv2", "--threshold", "0.75"], "thresholds 0.7, 0.8, 0.9, 1.0, not 0.75"),
+        (["--signatures", "minhash@2"], "did you mean 'minhash@1'"),
+        (["--keep", "colours.red desc"], "needs the annotator colours"),
+    ):
+        assert main([*call, *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "duplicates"),
+    [
+        (["--method", "exact_text@plain"], {"b": "a"}),
+        (["--method", "exact_column:language", "--keep", "smallest_id"], {"b": "a", "c": "a"}),
+        (["--signatures", "minhash@datatrove", "--keep", "smallest_id"], {"b": "a", "c": "a"}),
+        (["--signatures", "minhash@bigcode-v2", "--keep", "smallest_id"], {"b": "a", "c": "a"}),
+    ],
+)
+def test_keys_and_signatures_by_name(
+    pages: Path, tmp_path: Path, options: list[str], duplicates: dict[str, str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(["dedup", str(pages), *options, "--output", str(output)]) == 0
+    found = column(output / "annotations/dedup", "duplicate_of")
+    assert {document: kept for document, kept in found.items() if kept} == duplicates
+
+
 def test_exact_dedup_leaves_near_copies(pages: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert main(["dedup", str(pages), "--method", "exact", "--output", str(output)]) == 0

@@ -170,6 +170,15 @@ class FindDuplicates:
         return signer.shingle_sets(texts)
 
     @property
+    def annotations(self) -> set[str]:
+        """The annotators whose shards are read."""
+        columns = [key.column for key in self.policy]
+        if self.method == "exact" and self.key.startswith(COLUMN):
+            columns.append(key_column(self.key))
+        named = {column.rpartition(".")[0] for column in columns if "." in column and not column.startswith(META)}
+        return named | ({self.annotator} if self.method == "minhash" else set())
+
+    @property
     def label(self) -> str:
         """What the evidence says of a pair that the key found."""
         return "exact" if self.key == TEXT else self.key
