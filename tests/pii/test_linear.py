@@ -85,14 +85,20 @@ def warm() -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_time_is_linear(unit: str) -> None:
     small, large = (unit * (size // len(unit) + 1) for size in (60_000, 240_000))
-    start = time.process_time()
-    detect(small)
-    middle = time.process_time()
-    detect(large)
-    end = time.process_time()
-    assert end - middle < SECONDS_PER_MB * 0.24
+
+    def seconds(text: str) -> float:
+        """The least of three: a collection of garbage may fall into one."""
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            detect(text)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    of_small, of_large = seconds(small), seconds(large)
+    assert of_large < SECONDS_PER_MB * 0.24
     # Four times the text; a fixed part of 20 ms evens out the clock's steps.
-    assert end - middle < 10 * (middle - start) + 0.25
+    assert of_large < 10 * of_small + 0.25
 
 
 @pytest.mark.slow
