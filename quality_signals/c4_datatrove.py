@@ -63,11 +63,27 @@ _PHRASES = (
 _LOREM_BITS, _JAVASCRIPT_BITS, _POLICY_BITS, _CURLY_BITS = 1, 2, 0xFC, 256
 _PHRASE_POINTS = np.frombuffer("".join(_PHRASES).encode(), np.uint8).copy()
 _PHRASE_BOUNDS = np.cumsum([0, *map(len, _PHRASES)])
-# A rare letter of each phrase, where it stands in it, and all such letters in both cases: looked for first.
+# A rare letter of each phrase, looked for first, and where it stands in it.
 _KELVIN = 0x212A
-_RARE = "mjfvkkkk"
+_RARE = "mvmvkkkk"
 _RARE_PLACES = np.array([phrase.index(letter) for phrase, letter in zip(_PHRASES, _RARE, strict=True)])
-_RARE_LETTERS = np.array([chr(c).lower() in _RARE for c in range(128)])
+
+
+def _phrases_with(letters: str) -> list[int]:
+    """[128]: for each ASCII character, in either case, the bits of the phrases whose letter it is."""
+    return [sum((chr(c).lower() == letter) << i for i, letter in enumerate(letters)) for c in range(128)]
+
+
+# [2, 128] bits of the phrases that have a character as their rare letter, and of those that have it before that; `{`
+# is one character anywhere.
+_RARE_BITS = np.array(
+    [
+        _phrases_with(_RARE),
+        _phrases_with("".join(phrase[at - 1] for phrase, at in zip(_PHRASES, _RARE_PLACES, strict=True))),
+    ]
+)
+_RARE_BITS[0, ord("{")] = _CURLY_BITS
+_RARE_BITS[1] |= _CURLY_BITS
 _LOWER = np.array([ord(chr(c).lower()) for c in range(128)], np.uint8)
 _CITATION_PATTERN = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _EDIT = np.frombuffer(b"edit]", np.uint8).copy()
@@ -113,19 +129,24 @@ def _lower(c, lower):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _phrases(points, start, end, lower, rare, places, phrase_points, bounds):  # type: ignore[no-untyped-def]
     """Bits of the phrases in a line, and of `{`."""
-    i = start
-    while i < end and points[i] != 123:
-        i += 1
-    found = _CURLY_BITS if i < end else 0
+    found = np.int64(0)
+    before = np.int64(_CURLY_BITS)
     for i in range(start, end):
-        if (points[i] >= 128 or not rare[points[i]]) and points[i] != _KELVIN:
+        c = points[i]
+        if c >= 128:
+            c = np.uint32(107 if c == _KELVIN else 0)
+        sought = rare[0, c] & before
+        before = rare[1, c]
+        if not sought:
             continue
-        letter = _lower(points[i], lower)
+        found |= sought & _CURLY_BITS
         for number in range(len(places)):
+            if not sought >> number & 1:
+                continue
             first = bounds[number]
             last = bounds[number + 1]
             at = i - places[number]
-            if phrase_points[first + places[number]] != letter or at < start or at + last - first > end:
+            if at < start or at + last - first > end:
                 continue
             k = 0
             while first + k < last and _lower(points[at + k], lower) == phrase_points[first + k]:
@@ -169,34 +190,7 @@ def _clean(points, classes, marks, start, end, edit, needed, buffer, solid):  # 
 
 
 @njit(error_model="numpy")
-def _fate(points, start, end, words, with_mark, least, bits, lower, rare, places, phrase_points, bounds):  # type: ignore[no-untyped-def]
-    """What becomes of the line points[start:end], of so many words, once its citations are gone.
-
-    with_mark: whether it must end in an end mark.  bits: phrases that act.
-    """
-    if with_mark:
-        c = points[end - 1] if end > start else np.uint32(0)
-        # . ? ! " '
-        if not (c == 46 or c == 63 or c == 33 or c == 34 or c == 39):
-            return _NO_MARK
-        if c == 46 and end - start >= 3 and points[end - 2] == 46 and points[end - 3] == 46:
-            return _NO_MARK
-    if words < least:
-        return _FEW_WORDS
-    found = _phrases(points, start, end, lower, rare, places, phrase_points, bounds) & bits
-    if found & _LOREM_BITS:
-        return _LOREM
-    if found & _JAVASCRIPT_BITS:
-        return _JAVASCRIPT
-    if found & _CURLY_BITS:
-        return _CURLY
-    if found & _POLICY_BITS:
-        return _POLICY
-    return _KEPT
-
-
-@njit(error_model="numpy")
-def _judge_lines(  # type: ignore[no-untyped-def]
+def _line_facts(  # type: ignore[no-untyped-def]
     points,
     classes,
     marks,
@@ -207,10 +201,6 @@ def _judge_lines(  # type: ignore[no-untyped-def]
     ends,
     offsets,
     citations,
-    with_mark,
-    longest,
-    least,
-    bits,
     lower,
     rare,
     places,
@@ -219,25 +209,21 @@ def _judge_lines(  # type: ignore[no-untyped-def]
     edit,
     needed,
     buffer,
-    fates,
     cleaned,
     solid,
-    counts,
+    facts,
 ):
     """Moves starts and ends of the lines to those without white space around them; a blank line ends where it did.
 
     word_starts, word_ends, words: the white-space-separated words, which no line break crosses.
-    fates [lines], cleaned [lines] characters left where a line has citations, else -1; solid [lines, 2] where the line
-    without citations and white space around begins and ends, both 0 where nothing is left; counts [texts, 12] of fates.
+    cleaned [lines] characters left where a line has citations, else -1; solid [lines, 2] where the line without
+    citations and white space around begins and ends, both 0 where nothing is left; facts [lines, 4]: words and the
+    characters of the longest, before citations go; whether the line ends in an end mark, and bits of its phrases,
+    once they are gone.
     """
     for text in range(len(offsets) - 1):
-        dropped = False
         word = words[text]
         for line in range(offsets[text], offsets[text + 1]):
-            cleaned[line] = -1
-            if dropped:
-                fates[line] = _UNSEEN
-                continue
             first = word
             most = 0
             while word < words[text + 1] and word_ends[word] <= ends[line]:
@@ -251,20 +237,53 @@ def _judge_lines(  # type: ignore[no-untyped-def]
                 solid[line, 1] = end
             starts[line] = start
             ends[line] = end
-            fate = _LONG_WORD
-            if longest == -1 or most <= longest:
-                source = points
-                if citations:
-                    left = _clean(points, classes, marks, start, end, edit, needed, buffer, solid[line])
-                    if left >= 0:
-                        cleaned[line] = left
-                        source = buffer
-                        start = 0
-                        end = left
-                # Words are counted before citations go.
-                fate = _fate(
-                    source, start, end, word - first, with_mark, least, bits, lower, rare, places, phrase_points, bounds
-                )
+            cleaned[line] = -1
+            source = points
+            if citations:
+                left = _clean(points, classes, marks, start, end, edit, needed, buffer, solid[line])
+                if left >= 0:
+                    cleaned[line] = left
+                    source = buffer
+                    start = 0
+                    end = left
+            c = source[end - 1] if end > start else np.uint32(0)
+            # . ? ! " '
+            marked = c == 46 or c == 63 or c == 33 or c == 34 or c == 39
+            if c == 46 and end - start >= 3 and source[end - 2] == 46 and source[end - 3] == 46:
+                marked = False
+            facts[line, 0] = word - first
+            facts[line, 1] = most
+            facts[line, 2] = marked
+            facts[line, 3] = _phrases(source, start, end, lower, rare, places, phrase_points, bounds)
+
+
+@njit(error_model="numpy")
+def _judge_lines(offsets, facts, with_mark, longest, least, bits, fates, counts):  # type: ignore[no-untyped-def]
+    """What becomes of each line, fates [lines], and counts [texts, 12] of fates.
+
+    facts: of `_line_facts`.  with_mark: whether a line must end in an end mark.  bits: phrases that act.
+    """
+    for text in range(len(offsets) - 1):
+        dropped = False
+        for line in range(offsets[text], offsets[text + 1]):
+            if dropped:
+                fates[line] = _UNSEEN
+                continue
+            found = facts[line, 3] & bits
+            if longest != -1 and facts[line, 1] > longest:
+                fate = _LONG_WORD
+            elif with_mark and not facts[line, 2]:
+                fate = _NO_MARK
+            elif facts[line, 0] < least:
+                fate = _FEW_WORDS
+            elif found & _LOREM_BITS:
+                fate = _LOREM
+            elif found & _JAVASCRIPT_BITS:
+                fate = _JAVASCRIPT
+            elif found & _CURLY_BITS:
+                fate = _CURLY
+            else:
+                fate = _POLICY if found & _POLICY_BITS else _KEPT
             fates[line] = fate
             counts[text, fate] += 1
             dropped = fate == _LOREM or fate == _CURLY
@@ -376,15 +395,57 @@ def _merged(edits: Ints, offsets: Ints) -> tuple[Ints, Ints]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Judged:
-    """Lines of a batch and what becomes of them."""
+class _LineFacts:
+    """Lines of a batch and what the rules ask of them, for all annotators that delete the same citations."""
 
     lines: Lines  # with white space around them
     starts: Ints  # [lines] without it
     ends: Ints
-    fates: Ints
     cleaned: Ints  # [lines] characters left once citations are gone, -1 without one
     solid: Ints  # [lines, 2] where the line, without citations and white space around, begins and ends
+    facts: Ints  # [lines, 4] words, characters of the longest, whether an end mark is last, bits of phrases
+    sentences: dict[str, Ints]  # default language -> [lines], -1 where nobody asked yet
+
+
+def _facts(texts: TextBatch, citations: bool) -> _LineFacts:
+    """View: citations: whether they are deleted."""
+    lines = texts.view(python_lines)
+    starts, ends = lines.starts.copy(), lines.ends.copy()
+    cleaned, solid = np.empty(len(lines), np.int64), np.zeros((len(lines), 2), np.int64)
+    facts = np.empty((len(lines), 4), np.int64)
+    words = texts.view(white_words)
+    _line_facts(
+        texts.points,
+        class_table(),
+        mark_table(),
+        words.starts,
+        words.ends,
+        words.offsets,
+        starts,
+        ends,
+        lines.offsets,
+        citations,
+        _LOWER,
+        _RARE_BITS,
+        _RARE_PLACES,
+        _PHRASE_POINTS,
+        _PHRASE_BOUNDS,
+        _EDIT,
+        _NEEDED,
+        np.empty(int((ends - starts).max(initial=0)), np.uint32),
+        cleaned,
+        solid,
+        facts,
+    )
+    return _LineFacts(lines, starts, ends, cleaned, solid, facts, {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Judged:
+    """Lines of a batch and what becomes of them."""
+
+    of: _LineFacts
+    fates: Ints  # [lines]
     counts: Ints  # [texts, 12] lines of each fate
 
 
@@ -429,60 +490,35 @@ class C4Quality:
         )
 
     def _judge(self, texts: TextBatch) -> _Judged:
-        lines = texts.view(python_lines)
-        starts, ends = lines.starts.copy(), lines.ends.copy()
-        fates, cleaned = np.empty(len(lines), np.int64), np.empty(len(lines), np.int64)
-        solid = np.zeros((len(lines), 2), np.int64)
-        counts = np.zeros((len(texts), _UNSEEN + 1), np.int64)
+        of = texts.view(_facts, self.remove_citations)
+        fates, counts = np.empty(len(of.lines), np.int64), np.zeros((len(texts), _UNSEEN + 1), np.int64)
         bits = _LOREM_BITS * self.filter_lorem_ipsum | _JAVASCRIPT_BITS * self.filter_javascript
         bits |= _CURLY_BITS * self.filter_curly_bracket | _POLICY_BITS * self.filter_policy
-        words = texts.view(white_words)
-        _judge_lines(
-            texts.points,
-            class_table(),
-            mark_table(),
-            words.starts,
-            words.ends,
-            words.offsets,
-            starts,
-            ends,
-            lines.offsets,
-            self.remove_citations,
-            self.filter_no_terminal_punct,
-            self.max_word_length,
-            self.min_words_per_line,
-            bits,
-            _LOWER,
-            _RARE_LETTERS,
-            _RARE_PLACES,
-            _PHRASE_POINTS,
-            _PHRASE_BOUNDS,
-            _EDIT,
-            _NEEDED,
-            np.empty(int((ends - starts).max(initial=0)), np.uint32),
-            fates,
-            cleaned,
-            solid,
-            counts,
-        )
-        return _Judged(lines, starts, ends, fates, cleaned, solid, counts)
+        rules = (self.filter_no_terminal_punct, self.max_word_length, self.min_words_per_line, bits)
+        _judge_lines(of.lines.offsets, of.facts, *rules, fates, counts)
+        return _Judged(of, fates, counts)
 
     def _sentences(self, texts: TextBatch, judged: _Judged) -> Ints:
         """[texts] sentences of the lines that are kept."""
-        offsets = judged.lines.offsets
+        of = judged.of
+        offsets = of.lines.offsets
         sums = np.zeros(len(judged.fates) + 1, np.int64)
         if self.min_num_sentences != -1:
+            known = of.sentences.setdefault(self.default_language, np.full(len(of.lines), -1, np.int64))
             kept = judged.fates == _KEPT
-            rewritten = {
-                line: _CITATION_PATTERN.sub("", text_of(texts, judged.starts[line], judged.ends[line]))
-                for line in np.flatnonzero(kept & (judged.cleaned >= 0)).tolist()
-            }
-            spans = (judged.starts, judged.ends, offsets)
-            np.cumsum(sentence_counts(texts, self.default_language, *spans, kept, rewritten), out=sums[1:])
+            new = kept & (known < 0)
+            if new.any():
+                rewritten = {
+                    line: _CITATION_PATTERN.sub("", text_of(texts, of.starts[line], of.ends[line]))
+                    for line in np.flatnonzero(new & (of.cleaned >= 0)).tolist()
+                }
+                spans = (of.starts, of.ends, offsets)
+                known[new] = sentence_counts(texts, self.default_language, *spans, new, rewritten)[new]
+            np.cumsum(np.where(kept, known, 0), out=sums[1:])
         return sums[offsets[1:]] - sums[offsets[:-1]]
 
     def _edits(self, texts: TextBatch, judged: _Judged, pages: Bools) -> pa.Array:
-        lines = judged.lines
+        of, lines = judged.of, judged.of.lines
         offsets = np.zeros(len(texts) + 1, np.int64)
         edits = np.empty((3, 6 * len(lines)), np.int64)
         while True:
@@ -492,12 +528,12 @@ class C4Quality:
                 texts.offsets,
                 lines.starts,
                 lines.ends,
-                judged.starts,
-                judged.ends,
+                of.starts,
+                of.ends,
                 lines.offsets,
                 judged.fates,
-                judged.cleaned,
-                judged.solid,
+                of.cleaned,
+                of.solid,
                 pages,
                 _EDIT,
                 _NEEDED,

@@ -124,6 +124,27 @@ def hash_range(chars, start, end):  # type: ignore[no-untyped-def]
     return mix(h)
 
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(error_model="numpy")
+def hash_stretch(points, start, end):  # type: ignore[no-untyped-def]
+    """Hash of a long stretch, four characters a step; mixed."""
+    a = np.uint64(end - start)
+    b = _ODD
+    i = start
+    while i + 4 <= end:
+        a = (a ^ (np.uint64(points[i]) | np.uint64(points[i + 1]) << np.uint64(32))) * _ODD
+        b = (b ^ (np.uint64(points[i + 2]) | np.uint64(points[i + 3]) << np.uint64(32))) * _ODD
+        a ^= a >> np.uint64(32)
+        b ^= b >> np.uint64(32)
+        i += 4
+    while i < end:
+        a = (a ^ np.uint64(points[i])) * _ODD
+        i += 1
+    return mix(a ^ (b + (a << np.uint64(7))))
+
+
 @njit()
 def equal_ranges(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def]
     for k in range(length):

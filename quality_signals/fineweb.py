@@ -16,12 +16,12 @@ import pyarrow as pa
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import SPACE, class_table
 from quality_signals.compiled import njit
+from quality_signals.edited_words import word_counts
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
 from quality_signals.gopher_repetition import repeated_parts
 from quality_signals.line_views import split_lines
 from quality_signals.sentences import TERMINAL, mark_table
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import datatrove_words
 
 NUMBERS = {
     "n_lines": "lines (split at newlines) that are not blank",
@@ -56,7 +56,7 @@ def _solid_lines(points, classes, marks, starts, ends, lines, short, solid, out)
 
 def measured(texts: TextBatch, default_language: str, short_line_length: int) -> tuple[dict[str, Ints], Bools]:
     """The numbers that the rules are about, [texts] each, and which texts are judged."""
-    words = texts.view(datatrove_words, default_language)
+    n_words, judged = texts.view(word_counts, default_language)
     lines = texts.view(split_lines)
     solid, out = np.empty(len(lines), bool), np.zeros((len(texts), 4), np.int64)
     tables = (class_table(), mark_table())
@@ -70,9 +70,9 @@ def measured(texts: TextBatch, default_language: str, short_line_length: int) ->
         "dup_line_chars": repeated_parts(texts, lines.starts[solid], lines.ends[solid], offsets)[:, 1],
         "chars_without_newlines": out[:, 3],
         "n_newlines": lines.counts - 1,
-        "n_words": words.counts,
+        "n_words": n_words,
     }
-    return numbers, words.judged
+    return numbers, judged
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,10 +21,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import equal_ranges, mix
+from quality_signals.codepoints import equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.dclm_views import scan
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
+from quality_signals.ngrams import keep_repeated, number_grams, number_words
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 from quality_signals.word_breaks import break_words
 
@@ -85,26 +86,6 @@ RULES = (
 )
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-
-
-@njit(error_model="numpy")
-def _hash_part(points, start, end):  # type: ignore[no-untyped-def]
-    """Hash of a long stretch, four characters a step."""
-    a = np.uint64(end - start)
-    b = _ODD
-    i = start
-    while i + 4 <= end:
-        a = (a ^ (np.uint64(points[i]) | np.uint64(points[i + 1]) << np.uint64(32))) * _ODD
-        b = (b ^ (np.uint64(points[i + 2]) | np.uint64(points[i + 3]) << np.uint64(32))) * _ODD
-        a ^= a >> np.uint64(32)
-        b ^= b >> np.uint64(32)
-        i += 4
-    while i < end:
-        a = (a ^ np.uint64(points[i])) * _ODD
-        i += 1
-    return mix(a ^ (b + (a << np.uint64(7))))
-
 
 @njit(error_model="numpy")
 def _count_repeated(points, starts, ends, slots, hashes, ids, counts):  # type: ignore[no-untyped-def]
@@ -116,7 +97,7 @@ def _count_repeated(points, starts, ends, slots, hashes, ids, counts):  # type: 
     mask = np.uint64(capacity - 1)
     slots[:capacity] = -1
     for part in range(parts):
-        h = _hash_part(points, starts[part], ends[part])
+        h = hash_stretch(points, starts[part], ends[part])
         length = ends[part] - starts[part]
         slot = h & mask
         while True:
@@ -190,78 +171,6 @@ def _count_segments(points, first, starts, ends, inner_starts, inner_ends):  # t
 
 
 @njit(error_model="numpy")
-def _number_words(points, starts, ends, keys, grams, slots, heads, counts):  # type: ignore[no-untyped-def]
-    """Fills grams with the number of each word among the distinct ones and counts with their occurrences."""
-    words = len(starts)
-    capacity = 4
-    while capacity < 2 * words:
-        capacity *= 2
-    mask = np.uint64(capacity - 1)
-    slots[:capacity] = -1
-    distinct = 0
-    for word in range(words):
-        key = keys[word]
-        length = ends[word] - starts[word]
-        slot = mix(key) & mask
-        while True:
-            known = slots[slot]
-            if known < 0:
-                slots[slot] = distinct
-                heads[distinct] = word
-                counts[distinct] = 1
-                grams[word] = distinct
-                distinct += 1
-                break
-            head = heads[known]
-            if keys[head] == key and (
-                key >> np.uint64(63) == 0
-                or (
-                    ends[head] - starts[head] == length
-                    and equal_ranges(points, starts[head], points, starts[word], length)
-                )
-            ):
-                counts[known] += 1
-                grams[word] = known
-                break
-            slot = (slot + np.uint64(1)) & mask
-
-
-@njit(error_model="numpy")
-def _number_grams(at, grams, active, slots, keys, counts):  # type: ignore[no-untyped-def]
-    """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
-
-    at, grams [active]: word at which an n-gram starts, ascending, and its number; replaced by those of the
-    (n+1)-grams.  counts: filled with their occurrences.  Returns how many are left.
-    """
-    capacity = 4
-    while capacity < 2 * active:
-        capacity *= 2
-    mask = np.uint64(capacity - 1)
-    slots[:capacity] = -1
-    left = 0
-    distinct = 0
-    for k in range(active - 1):
-        if at[k + 1] != at[k] + 1:
-            continue
-        key = np.uint64(grams[k]) << np.uint64(32) | np.uint64(grams[k + 1])
-        slot = mix(key) & mask
-        while slots[slot] >= 0 and keys[slots[slot]] != key:
-            slot = (slot + np.uint64(1)) & mask
-        number = slots[slot]
-        if number < 0:
-            number = distinct
-            slots[slot] = number
-            keys[number] = key
-            counts[number] = 0
-            distinct += 1
-        counts[number] += 1
-        at[left] = at[k]
-        grams[left] = number
-        left += 1
-    return left
-
-
-@njit(error_model="numpy")
 def _count_ngrams(points, starts, ends, word_keys, first):  # type: ignore[no-untyped-def]
     """[texts, 11] int64: the numbers of _NGRAMS.
 
@@ -287,20 +196,15 @@ def _count_ngrams(points, starts, ends, word_keys, first):  # type: ignore[no-un
             before[i + 1] = before[i] + ends[low + i] - starts[low + i]
         out[text, 0] = words
         out[text, 1] = before[words]
-        _number_words(points, starts[low:high], ends[low:high], word_keys[low:high], grams, slots, heads, counts)
+        number_words(points, starts[low:high], ends[low:high], word_keys[low:high], grams, slots, heads, counts)
         active = words
         for i in range(words):
             at[i] = i
         for n in range(2, 11):
-            left = 0
-            for k in range(active):
-                if counts[grams[k]] > 1:
-                    at[left] = at[k]
-                    grams[left] = grams[k]
-                    left += 1
+            left = keep_repeated(at, grams, active, counts)
             if left == 0:
                 break
-            active = _number_grams(at, grams, left, slots, keys, counts)
+            active = number_grams(at, grams, left, slots, keys, counts)
             if n <= 4:  # the most frequent, of several the longest
                 top = 1
                 longest = 0

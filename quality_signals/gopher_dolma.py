@@ -20,12 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import ALPHA, class_table, equal_ranges, mix, number_ranges
+from quality_signals.codepoints import ALPHA, SYMBOL, equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
-from quality_signals.ngrams import drop_single, next_level, top_gram
+from quality_signals.ngrams import keep_repeated, number_grams, number_words, top_gram
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import white_words
+from quality_signals.word_views import keyed_white_words
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,8 +104,11 @@ RULES = (
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
-# The words above as little-endian bytes: a short word is one number.
-_REQUIRED = np.array([int.from_bytes(word.encode(), "little") for word in REQUIRED_WORDS], dtype=np.uint32)
+# The words above as of `views.word_key`.
+_REQUIRED = (
+    np.array([int.from_bytes(word.encode(), "big") for word in REQUIRED_WORDS], np.uint64),
+    np.array([2 * len(word) + 1 for word in REQUIRED_WORDS], np.int32),
+)
 _HASH, _ELLIPSIS, _STAR, _MINUS, _NEWLINE = (ord(c) for c in "#\u2026*-\n")
 _LENGTHS = 64  # lengths of words that are counted; a median beyond is found by bisection
 
@@ -147,38 +150,37 @@ def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _scan_words(points, table, starts, ends, required, before, out):  # type: ignore[no-untyped-def]
+def _scan_words(points, starts, ends, of_words, required, before, out):  # type: ignore[no-untyped-def]
     """Fills the numbers of the words of one text up to _REQUIRED_COUNT.
 
+    of_words: keys, codes and kinds as in `word_views.WhiteWords`.  required: keys and codes.
     before: [words + 1] characters of the words before each.
     """
+    keys, codes, kinds = of_words
+    required_keys, required_codes = required
     lengths = np.zeros(_LENGTHS, dtype=np.int64)
     words = len(starts)
     total = 0
     symbols = 0
     alphabetic = 0
     needed = 0
+    before[0] = 0
     for word in range(words):
         start = starts[word]
         length = ends[word] - start
         lengths[min(length, _LENGTHS - 1)] += 1
-        symbol = False
-        letters = np.uint8(0)
-        key = np.uint32(0)
-        for i in range(start, start + length):
-            c = points[i]
-            symbol |= (c == _HASH) | (c == _ELLIPSIS)
-            letters |= table[c]
-        if 2 <= length <= 4:
-            for i in range(length):
-                c = points[start + i]
-                key |= (c if 0 < c < 128 else np.uint32(0xFF)) << np.uint32(8 * i)  # a NUL is no padding
-            for each in required:
-                needed += key == each
-        symbols += symbol
-        alphabetic += (letters & ALPHA) != 0
         total += length
         before[word + 1] = total
+        alphabetic += (kinds[word] & ALPHA) != 0
+        if kinds[word] & SYMBOL:
+            symbol = False
+            for i in range(start, start + length):
+                c = points[i]
+                symbol |= (c == _HASH) | (c == _ELLIPSIS)
+            symbols += symbol
+        if 5 <= codes[word] <= 9:
+            for k in range(len(required_keys)):
+                needed += (required_keys[k] == keys[word]) & (required_codes[k] == codes[word])
     out[_WORDS] = words
     out[_CHARS] = total
     out[_SYMBOL] = symbols
@@ -190,66 +192,61 @@ def _scan_words(points, table, starts, ends, required, before, out):  # type: ig
 
 
 @njit(error_model="numpy")
-def _count_words(points, table, starts, ends, first, required):  # type: ignore[no-untyped-def]
+def _count_words(points, starts, ends, word_keys, codes, kinds, first, required):  # type: ignore[no-untyped-def]
     """[texts, _WORD_NUMBERS] int64.  Text i has the words first[i]:first[i + 1]."""
-    out = np.zeros((len(first) - 1, _WORD_NUMBERS), dtype=np.int64)
-    for text in range(len(first) - 1):
+    texts = len(first) - 1
+    out = np.zeros((texts, _WORD_NUMBERS), dtype=np.int64)
+    longest = 1
+    for text in range(texts):
+        longest = max(longest, first[text + 1] - first[text])
+    before = np.zeros(longest + 1, dtype=np.int64)
+    slots = np.empty(4 * longest + 4, dtype=np.int64)
+    keys = np.empty(longest, dtype=np.uint64)
+    heads = np.empty(longest, dtype=np.int64)
+    counts = np.empty(longest, dtype=np.int64)
+    grams = np.empty(longest, dtype=np.int64)
+    at = np.empty(longest, dtype=np.int64)
+    for text in range(texts):
         low = first[text]
         words = first[text + 1] - low
         starts_here = starts[low : low + words]
         ends_here = ends[low : low + words]
-        before = np.zeros(words + 1, dtype=np.int64)
-        _scan_words(points, table, starts_here, ends_here, required, before, out[text])
+        of_words = (word_keys[low : low + words], codes[low : low + words], kinds[low : low + words])
+        _scan_words(points, starts_here, ends_here, of_words, required, before, out[text])
         if words < 2:
             continue
-        sums = np.zeros(words + 2, dtype=np.int64)  # of before[:k]
+        whole = 0  # of before[:words + 1], without its first and its last so many
         for k in range(words + 1):
-            sums[k + 1] = sums[k] + before[k]
-        for n in range(5, 11):
-            if words >= n:
-                out[text, _ALL + n - 5] = sums[words + 1] - sums[n] - sums[words + 1 - n]
+            whole += before[k]
+        head = tail = 0
+        for n in range(1, min(words, 10) + 1):
+            head += before[n - 1]
+            tail += before[words + 1 - n]
+            if n >= 5:
+                out[text, _ALL + n - 5] = (whole - head) - (whole - tail)
         for n in range(2, 5):
             if words >= n:
                 out[text, _TOP + n - 2] = before[n]  # where none repeats, the first
-        grams, distinct = number_ranges(points, starts_here, ends_here)
-        counts = np.zeros(len(distinct), dtype=np.int64)
-        for number in grams:
-            counts[number] += 1
+        for k in range(words):
+            at[k] = k
+        number_words(points, starts_here, ends_here, word_keys[low : low + words], grams, slots, heads, counts)
+        active = words
         for n in range(2, 11):
-            if words < n or drop_single(grams, counts) == 0:
+            left = keep_repeated(at, grams, active, counts)
+            if left == 0:
                 break
-            counts = next_level(grams, n - 1)
+            active = number_grams(at, grams, left, slots, keys, counts)
             if n <= 4:
-                at, most = top_gram(grams, counts)
-                out[text, _TOP + n - 2] = most * (before[at + n] - before[at])
+                first_word, most = top_gram(at, grams, active, counts)
+                if most > 1:
+                    out[text, _TOP + n - 2] = most * (before[first_word + n] - before[first_word])
                 continue
             repeated = 0
-            for i in range(words - n + 1):
-                if grams[i] >= 0 and counts[grams[i]] > 1:
-                    repeated += before[i + n] - before[i]
+            for k in range(active):
+                if counts[grams[k]] > 1:
+                    repeated += before[at[k] + n] - before[at[k]]
             out[text, _DUPE + n - 5] = repeated
     return out
-
-
-@njit(error_model="numpy")
-def _line_hash(points, start, end):  # type: ignore[no-untyped-def]
-    """Hash of a line over four lanes, which run side by side."""
-    prime = np.uint64(0x100000001B3)
-    a = np.uint64(0xCBF29CE484222325)
-    b = a ^ np.uint64(end - start)
-    c = a + np.uint64(1)
-    d = a + np.uint64(2)
-    i = start
-    while i + 4 <= end:
-        a = (a ^ np.uint64(points[i])) * prime
-        b = (b ^ np.uint64(points[i + 1])) * prime
-        c = (c ^ np.uint64(points[i + 2])) * prime
-        d = (d ^ np.uint64(points[i + 3])) * prime
-        i += 4
-    while i < end:
-        a = (a ^ np.uint64(points[i])) * prime
-        i += 1
-    return mix(mix(mix(mix(a) + b) * prime + c) * prime + d)
 
 
 @njit(error_model="numpy")
@@ -266,7 +263,7 @@ def _count_repeated(points, starts, ends, out):  # type: ignore[no-untyped-def]
     for line in range(lines):
         start = starts[line]
         length = ends[line] - start
-        h = _line_hash(points, start, ends[line])
+        h = hash_stretch(points, start, ends[line])
         slot = h & mask
         while True:
             other = slots[slot]
@@ -328,8 +325,10 @@ def _count_lines(points, offsets, runs):  # type: ignore[no-untyped-def]
 
 def word_numbers(texts: TextBatch) -> Ints:
     """View: what both versions measure of the words, [texts, 21] int64."""
-    words = texts.view(white_words)
-    return _count_words(texts.points, class_table(), words.starts, words.ends, words.offsets, _REQUIRED)
+    white = texts.view(keyed_white_words)
+    words = white.words
+    of_words = (white.keys, white.codes, white.kinds)
+    return _count_words(texts.points, words.starts, words.ends, *of_words, words.offsets, _REQUIRED)
 
 
 def measure(texts: TextBatch, version: str) -> dict[str, Ints | Floats]:

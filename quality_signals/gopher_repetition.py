@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import SPACE, class_table, equal_ranges, hash_range
+from quality_signals.codepoints import SPACE, class_table, equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
 from quality_signals.repeated_grams import REPEATED, TOP, repeated_grams
@@ -63,6 +63,8 @@ def _repeated_parts(points, starts, ends, offsets, slots, hashes, out):  # type:
     for text in range(len(offsets) - 1):
         first = offsets[text]
         count = offsets[text + 1] - first
+        if count < 2:
+            continue
         capacity = 8
         while capacity < 2 * count:
             capacity *= 2
@@ -71,7 +73,7 @@ def _repeated_parts(points, starts, ends, offsets, slots, hashes, out):  # type:
         for part in range(first, first + count):
             start = starts[part]
             length = ends[part] - start
-            h = hash_range(points, start, ends[part])
+            h = hash_stretch(points, start, ends[part])
             slot = h & mask
             while True:
                 other = slots[slot]

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from quality_signals.codepoints import equal_ranges, mix
 from quality_signals.compiled import njit
+from quality_signals.ngrams import HASHED, keep_repeated, number_grams, number_words, top_gram
+from quality_signals.views import PACKED_CHARS
 
 Ints = npt.NDArray[np.int64]
 
@@ -61,88 +63,55 @@ def _find(slots, mask, h, chars, at, word, n):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _top(at, words, grams, counts, firsts, keys, slots, top):  # type: ignore[no-untyped-def]
+def _top(ends_at, words, grams, counts, places, keys, slots, top):  # type: ignore[no-untyped-def]
     """Characters, single blanks between the words included, times occurrences of the top 2-, 3- and 4-gram; -1
     without one.  Of equally frequent ones the first seen counts, and one that occurs once counts too.
 
-    grams, counts: numbers of the words, equal words equal numbers in order of first occurrence, and how often they
-    occur.  Both are used up.
-
-    An (n+1)-gram is the pair of the n-grams at its first and second word, and can only occur twice where both do.
+    grams, counts: of `ngrams.number_words`.  Both are used up.  ends_at: [words + 1] characters of the words before.
     """
     top[:] = -1
-    left = words
+    for i in range(words):
+        places[i] = i
+    active = words
     for n in range(2, 5):
         if words < n:
             return
-        positions = words - n + 1
-        if left:
-            left = np.int64(0)
-            for i in range(positions + 1):
-                if grams[i] >= 0 and counts[grams[i]] < 2:
-                    grams[i] = -1
-            for i in range(positions):
-                left += grams[i] >= 0 and grams[i + 1] >= 0
-        best = 0
-        most = 1
-        if left:
-            mask = _clear(slots, left)
-            distinct = 0
-            for i in range(positions):
-                if grams[i] < 0 or grams[i + 1] < 0:
-                    grams[i] = -1
-                    continue
-                key = (np.uint64(grams[i]) << _HALF) | np.uint64(grams[i + 1])
-                slot = mix(key) & mask
-                while slots[slot] and keys[slots[slot] - np.uint64(1)] != key:
-                    slot = (slot + np.uint64(1)) & mask
-                if not slots[slot]:
-                    slots[slot] = np.uint64(distinct + 1)
-                    keys[distinct] = key
-                    counts[distinct] = 0
-                    firsts[distinct] = i
-                    distinct += 1
-                number = np.int64(slots[slot] - np.uint64(1))
-                counts[number] += 1
-                grams[i] = number
-            for number in range(distinct):
-                if counts[number] > most:
-                    most = counts[number]
-                    best = firsts[number]
-        top[n - 2] = most * (n - 1 + at[best + n] - at[best])
+        left = keep_repeated(places, grams, active, counts)
+        active = number_grams(places, grams, left, slots, keys, counts)
+        best, most = top_gram(places, grams, active, counts)
+        top[n - 2] = most * (n - 1 + ends_at[best + n] - ends_at[best])
 
 
 @njit(error_model="numpy")
-def _repeats(chars, at, words, prefix, powers, slots, places, repeated):  # type: ignore[no-untyped-def]
+def _repeats(chars, at, words, prefix, powers, slots, seen, spots, places, repeated):  # type: ignore[no-untyped-def]
     """Characters of repeated 5- to 10-grams: from left to right an n-gram seen before counts and the scan jumps
     behind it, another is remembered and the scan moves one word.
 
-    places: room for the words at which an n-gram may begin that repeats.
+    seen: slots as bytes.  spots, places: room for the words; the latter for those at which an n-gram may begin that
+    repeats.
     """
     repeated[:] = 0
-    mask = _clear(slots, words)
-    places[:words] = 0
-    for i in range(words - 4):
-        start = at[i]
-        end = start + _SIGHT
-        if at[i + 5] < end:  # short: looked at in any case
-            places[i] = 1
-        if end > at[words]:
-            continue
-        h = mix(prefix[end] - prefix[start] * powers[_SIGHT])
-        slot = h & mask
-        while slots[slot] and slots[slot] >> _HALF != h >> _HALF:
-            slot = (slot + np.uint64(1)) & mask
-        if slots[slot]:
-            places[i] = 1
-            places[np.int64(slots[slot] & _LOW) - 1] = 1
-        else:
-            _put(slots, slot, h, i)
+    if words < 5:
+        return
+    # How often the first _SIGHT characters from each word on, or others with the same spot, are seen.
+    bits = np.uint64(6)
+    while 1 << bits < 16 * words:
+        bits += np.uint64(1)
+    seen[: 1 << bits] = 0
+    shift = np.uint64(64) - bits
+    sighted = 0
+    while sighted < words - 4 and at[sighted] + _SIGHT <= at[words]:
+        h = (prefix[at[sighted] + _SIGHT] - prefix[at[sighted]] * powers[_SIGHT]) * _BASE >> shift
+        spots[sighted] = h
+        seen[h] = min(seen[h] + 1, 2)
+        sighted += 1
     count = 0
-    for i in range(words - 4):
-        if places[i]:
-            places[count] = i
-            count += 1
+    for i in range(sighted):
+        places[count] = i
+        count += (seen[spots[i]] > 1) | (at[i + 5] < at[i] + _SIGHT)  # a short one is looked at in any case
+    for i in range(sighted, words - 4):
+        places[count] = i
+        count += 1
     for n in range(5, 11):
         if count < 2:
             return
@@ -175,9 +144,10 @@ def _of_texts(  # type: ignore[no-untyped-def]
     at,
     grams,
     counts,
-    firsts,
     keys,
     slots,
+    hash_slots,
+    seen,
     places,
     top,
     repeated,
@@ -190,28 +160,25 @@ def _of_texts(  # type: ignore[no-untyped-def]
     for text in range(len(offsets) - 1):
         first = offsets[text]
         words = offsets[text + 1] - first
-        mask = _clear(slots, words)
-        distinct = 0
         end = 0
         for i in range(words):
             start = end
+            key = np.uint64(0)
+            wide = np.uint32(0)
             for k in range(starts[first + i], ends[first + i]):
-                chars[end] = points[k]
-                prefix[end + 1] = prefix[end] * _BASE + np.uint64(points[k] + 1)
+                c = points[k]
+                chars[end] = c
+                prefix[end + 1] = prefix[end] * _BASE + np.uint64(c + 1)
+                key = key << np.uint64(8) | np.uint64(c)
+                wide |= c
                 end += 1
             at[i + 1] = end
-            h = mix(prefix[end] - prefix[start] * powers[end - start])
-            other, slot = _find(slots, mask, h, chars, at, i, np.int64(1))
-            if other >= 0:
-                grams[i] = grams[other]
-            else:
-                _put(slots, slot, h, i)
-                grams[i] = distinct
-                counts[distinct] = 0
-                distinct += 1
-            counts[grams[i]] += 1
-        _top(at, words, grams, counts, firsts, keys, slots, top[text])
-        _repeats(chars, at, words, prefix, powers, slots, places, repeated[text])
+            if end - start > PACKED_CHARS or wide > 127:
+                key = (prefix[end] - prefix[start] * powers[end - start]) | HASHED
+            keys[i] = key
+        number_words(chars, at[:words], at[1 : words + 1], keys[:words], grams, slots, places, counts)
+        _top(at, words, grams, counts, places, keys, slots, top[text])
+        _repeats(chars, at, words, prefix, powers, hash_slots, seen, grams, places, repeated[text])
 
 
 def repeated_grams(points: npt.NDArray[np.uint32], starts: Ints, ends: Ints, offsets: Ints) -> tuple[Ints, Ints]:
@@ -227,6 +194,7 @@ def repeated_grams(points: npt.NDArray[np.uint32], starts: Ints, ends: Ints, off
     lengths = np.zeros(len(starts) + 1, np.int64)
     np.cumsum(ends - starts, out=lengths[1:])
     chars = max(int(np.diff(lengths[offsets]).max(initial=0)), _SIGHT)
+    slots = np.empty(max(8, 1 << (2 * words).bit_length()), np.int64)
     top, repeated = np.zeros((texts, len(TOP)), np.int64), np.zeros((texts, len(REPEATED)), np.int64)
     _of_texts(
         points,
@@ -239,9 +207,10 @@ def repeated_grams(points: npt.NDArray[np.uint32], starts: Ints, ends: Ints, off
         np.empty(words + 1, np.int64),  # at
         np.empty(words, np.int64),  # grams
         np.empty(words, np.int64),  # counts
-        np.empty(words, np.int64),  # firsts
         np.empty(words, np.uint64),  # keys
-        np.empty(max(8, 1 << (2 * words).bit_length()), np.uint64),  # slots
+        slots,
+        slots.view(np.uint64),
+        slots.view(np.uint8),
         np.empty(words, np.int64),  # places
         top,
         repeated,

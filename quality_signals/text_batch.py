@@ -74,6 +74,8 @@ class TextBatch:
     def __init__(self, batch: pa.RecordBatch, rows: Bools) -> None:
         self.batch = batch
         self.rows = rows
+        # Where these texts are what edits left of others: those, and for each text its edits (`edits.EDITS`).
+        self.before: tuple[TextBatch, pa.ListArray] | None = None
         self._views: dict[Any, Any] = {}
         column = batch.column("text").cast(pa.large_string())
         if not rows.all():
@@ -144,11 +146,22 @@ class TextBatch:
 
 
 class SharedTexts:
-    """The texts of one batch for all annotators: one `TextBatch` for each choice of kinds."""
+    """The texts of one batch for all annotators: one `TextBatch` for each choice of kinds.
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    before: where the texts are what edits left of others, those and the column of edits.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, before: tuple[SharedTexts, pa.ListArray] | None = None) -> None:
         self.batch = batch
+        self._before = before
         self._chosen: dict[tuple[bytes, int], TextBatch] = {}
+
+    def bare(self) -> SharedTexts:
+        """The same texts and views without what a subclass holds, for what the subclass holds itself: a circle of
+        references would keep the memory of many batches."""
+        shared = SharedTexts(self.batch, self._before)
+        shared._chosen = self._chosen
+        return shared
 
     def of(self, kinds: Sequence[str] | None = None) -> TextBatch:
         """Rows with a text and of one of `kinds` (a null kind is of every kind); None: all with a text."""
@@ -159,4 +172,7 @@ class SharedTexts:
         key = (rows.tobytes(), len(rows))
         if key not in self._chosen:
             self._chosen[key] = TextBatch(self.batch, rows)
+            if self._before is not None:
+                source, edits = self._before
+                self._chosen[key].before = source.of(kinds), edits.filter(pa.array(rows))
         return self._chosen[key]

@@ -17,16 +17,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality_signals.codepoints import SPACE, class_table, code_points, equal_ranges, hash_range
+from quality_signals.batches import batch_of
+from quality_signals.codepoints import SPACE, class_table, equal_ranges, mix
 from quality_signals.compiled import njit
+from quality_signals.ngrams import HASHED
 from quality_signals.text_batch import TextBatch
+from quality_signals.views import PACKED_CHARS, word_key
 from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+Codes = npt.NDArray[np.int32]
 
-# Chunks that a table remembers before it is emptied, and their characters together: some 60 bytes a chunk and
-# 4 bytes a character, so 70 MB a language.  The chunks of one batch may go beyond.
+# Chunks that a table remembers before it is emptied, and their characters together: some 80 bytes a chunk and
+# 4 bytes a character, so 85 MB a language.  The chunks of one batch may go beyond.
 MAX_CHUNKS = 600_000
 MAX_CHUNK_CHARS = 9_000_000
 
@@ -77,73 +82,116 @@ class Words:
 
 
 @njit(error_model="numpy")
-def _white_words(points, offsets, table, starts, ends, words):  # type: ignore[no-untyped-def]
-    """Fills starts, ends (which have room for every other character) and words.  Returns the number of words."""
+def _white_words(points, offsets, table, starts, ends, keys, codes, kinds, words):  # type: ignore[no-untyped-def]
+    """Fills starts, ends, keys, codes, kinds (which have room for every other character) and words.  Returns the number
+    of words."""
     word = 0
+    eight = np.uint64(8)
     for text in range(len(offsets) - 1):
-        inside = False
-        for i in range(offsets[text], offsets[text + 1]):
-            blank = (table[points[i]] & SPACE) != 0
-            if blank == inside:
-                if blank:
-                    ends[word] = i
-                    word += 1
-                else:
-                    starts[word] = i
-                inside = not blank
-        if inside:
-            ends[word] = offsets[text + 1]
+        i = offsets[text]
+        end = offsets[text + 1]
+        while i < end:
+            if table[points[i]] & SPACE:
+                i += 1
+                continue
+            start = i
+            key = np.uint64(0)
+            wide = np.uint32(0)
+            kind = np.uint8(0)
+            while i < end:
+                c = points[i]
+                bits = table[c]
+                if bits & SPACE:
+                    break
+                kind |= bits
+                key = key << eight | np.uint64(c)
+                wide |= c
+                i += 1
+            code = np.int32(2 * (i - start) + 1)
+            if i - start > PACKED_CHARS or wide > 255:
+                key, code = word_key(points, start, i)
+                if not code & 1:
+                    key |= HASHED
+            starts[word] = start
+            ends[word] = i
+            keys[word] = key
+            codes[word] = code
+            kinds[word] = kind
             word += 1
         words[text + 1] = word
     return word
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class WhiteWords:
+    """Words of str.split().
+
+    keys, codes  [words] uint64, int32: see `views.word_key`; keys that are hashes have the bit `ngrams.HASHED`
+    kinds        [words] uint8: bits of `class_table` that one of the characters has
+    """
+
+    words: Words
+    keys: Keys
+    codes: Codes
+    kinds: npt.NDArray[np.uint8]
+
+
+def keyed_white_words(texts: TextBatch) -> WhiteWords:
+    """To be asked for as `texts.view(keyed_white_words)`."""
+    most = len(texts.points) // 2 + len(texts) + 1
+    starts, ends, keys = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
+    codes, kinds = np.empty(most, np.int32), np.empty(most, np.uint8)
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    count = _white_words(texts.points, texts.offsets, class_table(), starts, ends, keys, codes, kinds, offsets)
+    words = Words(texts.points, starts[:count], ends[:count], offsets, np.ones(len(texts), bool))
+    return WhiteWords(words, keys[:count], codes[:count], kinds[:count])
+
+
 def white_words(texts: TextBatch) -> Words:
     """Words of str.split().  To be asked for as `texts.view(white_words)`."""
-    room = len(texts.points) // 2 + len(texts) + 1
-    starts, ends, offsets = np.empty(room, np.int64), np.empty(room, np.int64), np.zeros(len(texts) + 1, np.int64)
-    count = _white_words(texts.points, texts.offsets, class_table(), starts, ends, offsets)
-    return Words(texts.points, starts[:count], ends[:count], offsets, np.ones(len(texts), bool))
+    return texts.view(keyed_white_words).words
 
 
 @njit(error_model="numpy")
 def _find_chunks(  # type: ignore[no-untyped-def]
-    points, starts, ends, offsets, owners, owner, at, known, slots, hashes, bounds, chars, letters, entries
+    points, starts, ends, keys, codes, offsets, owners, owner, at, known, slots, bounds, chars, letters, entries
 ):
     """Entries of the chunks of the texts of one owner, from chunk `at` on; unknown ones are added.
 
+    slots: two numbers each, the key; and the code and the entry, 0 where empty.
     known: entries in the table.  letters: whether an entry is nothing but ASCII letters.
     returns the chunk at which the table is full, or their number, and the entries now known.
     """
-    mask = np.uint64(len(slots) - 1)
-    half = np.uint64(32)
+    mask = np.uint64(len(slots) // 2 - 1)
+    half, one = np.uint64(32), np.uint64(1)
     for text in range(len(offsets) - 1):
         if owners[text] != owner:
             continue
         for k in range(max(at, offsets[text]), offsets[text + 1]):
-            start = starts[k]
-            length = ends[k] - start
-            if length > MAX_RUN_CHARS:
+            code = np.uint64(codes[k])
+            if code > 2 * MAX_RUN_CHARS + 1:
                 entries[k] = _ENDLESS
                 continue
-            h = hash_range(points, start, ends[k])
-            slot = h & mask
-            entry = 0
-            while slots[slot]:
-                if slots[slot] >> half == h >> half:
-                    entry = np.int64(slots[slot] & np.uint64(0xFFFFFFFF))
-                    first = bounds[entry]
-                    if bounds[entry + 1] - first == length and equal_ranges(chars, first, points, start, length):
+            key = keys[k]
+            slot = mix(key) & mask
+            entry = np.int64(0)
+            while slots[slot << one | one]:
+                found = slots[slot << one | one]
+                if slots[slot << one] == key and found >> half == code:
+                    entry = np.int64(found & np.uint64(0xFFFFFFFF))
+                    if code & one or equal_ranges(chars, bounds[entry], points, starts[k], ends[k] - starts[k]):
                         break
-                    entry = 0
-                slot = (slot + np.uint64(1)) & mask
+                    entry = np.int64(0)
+                slot = (slot + one) & mask
             if not entry:
-                if 2 * known >= len(slots) or known >= len(hashes) or bounds[known] + length > len(chars):
+                start = starts[k]
+                length = ends[k] - start
+                if 4 * known >= len(slots) or known >= len(letters) or bounds[known] + length > len(chars):
                     return k, known
                 entry = known
                 known += 1
-                slots[slot] = (h >> half << half) | np.uint64(entry)
-                hashes[entry] = h
+                slots[slot << one] = key
+                slots[slot << one | one] = code << half | np.uint64(entry)
                 bounds[entry + 1] = bounds[entry] + length
                 plain = True
                 for i in range(length):
@@ -156,15 +204,17 @@ def _find_chunks(  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _fill_slots(hashes, known, slots):  # type: ignore[no-untyped-def]
-    """Puts the entries, but _ENDLESS, into an empty table: the upper half of the hash, and the entry; 0 is empty."""
-    mask = np.uint64(len(slots) - 1)
-    half = np.uint64(32)
-    for entry in range(1, known):
-        slot = hashes[entry] & mask
-        while slots[slot]:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = (hashes[entry] >> half << half) | np.uint64(entry)
+def _move_slots(slots, larger):  # type: ignore[no-untyped-def]
+    """Puts what is in the slots into an empty table of more."""
+    mask = np.uint64(len(larger) // 2 - 1)
+    one = np.uint64(1)
+    for old in range(0, len(slots), 2):
+        if slots[old + 1]:
+            slot = mix(slots[old]) & mask
+            while larger[slot << one | one]:
+                slot = (slot + one) & mask
+            larger[slot << one] = slots[old]
+            larger[slot << one | one] = slots[old + 1]
 
 
 @njit(error_model="numpy")
@@ -225,46 +275,43 @@ class ChunkTable:
         self._clear(splitter)
 
     def _clear(self, splitter: WordSplitter) -> None:
-        self._slots = np.zeros(1 << 12, np.uint64)
-        self._hashes = np.zeros(1 << 11, np.uint64)
-        self._char_bounds = np.zeros(len(self._hashes) + 1, np.int64)
-        self._letters = np.zeros(len(self._hashes), bool)
+        self._slots = np.zeros(1 << 13, np.uint64)
+        self._letters = np.zeros(1 << 11, bool)
+        self._char_bounds = np.zeros(len(self._letters) + 1, np.int64)
         self._chars = np.zeros(1 << 15, np.uint32)
-        self._counts = np.ones(len(self._hashes), np.int32)
-        self._marks = np.zeros(len(self._hashes), np.uint8)
-        self._bounds = np.zeros(len(self._hashes) + 1, np.int64)
+        self._counts = np.ones(len(self._letters), np.int32)
+        self._marks = np.zeros(len(self._letters), np.uint8)
+        self._bounds = np.zeros(len(self._letters) + 1, np.int64)
         self._sizes = np.zeros(1 << 12, np.int32)
         # Entries with characters, and those whose words are known; _ENDLESS stands in no slot.
         self._known = self._measured = 1
         # Known from the start, so that an unknown chunk of ASCII letters is one word that links to none.
         runs = sorted(run for run in self._linking.union(splitter._exceptions) if run.isascii() and run.isalpha())
-        lengths = np.array([len(run) for run in runs], np.int64)
-        ends = _sums(lengths)[1:]
-        points = code_points("".join(runs)).copy()
-        chunks = Words(points, ends - lengths, ends, np.array([0, len(runs)], np.int64), np.ones(1, bool))
-        self._look_up(chunks, np.zeros(1, np.int64), 0)
+        whole = batch_of([" ".join(runs)])
+        self._look_up(TextBatch(whole, np.ones(1, bool)).view(keyed_white_words), np.zeros(1, np.int64), 0)
         self._letters[: self._known] = False
         self._measure(splitter)
 
     def _grow(self, length: int) -> None:
         """Room for more entries, of which the next has `length` characters."""
         known = self._known
-        self._hashes = _room(self._hashes, known + 1)
         self._letters = _room(self._letters, known + 1)
-        self._char_bounds = _room(self._char_bounds, len(self._hashes) + 1)
+        self._char_bounds = _room(self._char_bounds, len(self._letters) + 1)
         self._chars = _room(self._chars, int(self._char_bounds[known]) + length)
-        if len(self._slots) < 2 * len(self._hashes):
-            self._slots = np.zeros(1 << (4 * len(self._hashes) - 1).bit_length(), np.uint64)
-            _fill_slots(self._hashes, known, self._slots)
+        if len(self._slots) < 4 * len(self._letters):
+            larger = np.zeros(1 << (8 * len(self._letters) - 1).bit_length(), np.uint64)
+            _move_slots(self._slots, larger)
+            self._slots = larger
 
-    def _look_up(self, chunks: Words, owners: Ints, owner: int) -> npt.NDArray[np.int32]:
+    def _look_up(self, keyed: WhiteWords, owners: Ints, owner: int) -> npt.NDArray[np.int32]:
         """Entries of the chunks; unknown ones get an entry."""
+        chunks = keyed.words
         entries = np.full(len(chunks), _ENDLESS, np.int32)
         at = 0
-        spans = (chunks.points, chunks.starts, chunks.ends, chunks.offsets, owners, owner)
+        spans = (chunks.points, chunks.starts, chunks.ends, keyed.keys, keyed.codes, chunks.offsets, owners, owner)
         while True:
-            keys = (self._known, self._slots, self._hashes, self._char_bounds, self._chars, self._letters)
-            at, self._known = _find_chunks(*spans, at, *keys, entries)
+            table = (self._known, self._slots, self._char_bounds, self._chars, self._letters)
+            at, self._known = _find_chunks(*spans, at, *table, entries)
             if at == len(chunks):
                 return entries
             self._grow(int(chunks.ends[at] - chunks.starts[at]))
@@ -334,7 +381,7 @@ class ChunkTable:
             return _LINKS | _REJOINS
         return 0 if self._linking.isdisjoint(words) else _LINKS
 
-    def find(self, splitter: WordSplitter, chunks: Words, owners: Ints, owner: int) -> _Found:
+    def find(self, splitter: WordSplitter, chunks: WhiteWords, owners: Ints, owner: int) -> _Found:
         """The chunks of the texts whose owner this is."""
         with self._lock:
             if self._known > MAX_CHUNKS or self._char_bounds[self._known] > MAX_CHUNK_CHARS:
@@ -471,13 +518,14 @@ def datatrove_words(texts: TextBatch, default_language: str) -> Words:
     To be asked for as `texts.view(datatrove_words, "en")`.
     """
     found, owners = texts.view(splitters, default_language)
-    chunks = texts.view(white_words)
+    keyed = texts.view(keyed_white_words)
+    chunks = keyed.words
     counts = np.zeros(len(texts), np.int64)
     tables: dict[int, _Found] = {}
     whole: dict[int, tuple[npt.NDArray[np.uint32], Ints, Ints]] = {}
     for owner, splitter in enumerate(found):
         if isinstance(splitter, WordSplitter):
-            table = tables[owner] = _table(splitter).find(splitter, chunks, owners, owner)
+            table = tables[owner] = _table(splitter).find(splitter, keyed, owners, owner)
             own = table.before[chunks.offsets[1:]] - table.before[chunks.offsets[:-1]]
             counts = np.where(owners == owner, own, counts)
             continue
