@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipelines.comparing_verbs import add_comparing_verbs, with_sets
 from pipelines.errors import UsageError
 from pipelines.plain_files import INPUT_HELP, TEXTS_HELP
 
@@ -190,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
         "order, one an option: --keep 'meta.stars desc' --keep 'timestamp desc'",
     )
 
+    add_comparing_verbs(verb, with_engine, with_json, _run_stages)
+
     redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
     redact.add_argument("input", help=INPUT_HELP)
     redact.add_argument("--policy", default="default", help="policy file (YAML) or `default`")
@@ -240,6 +243,9 @@ def _fit_parser(
     ngram.add_argument("paths", **paths, help=TEXTS_HELP)
     ngram.add_argument("--cutoff", **paths, default=[], help="texts whose perplexities divide head, middle and tail")
 
+    contamination = model("contamination", _fit_contamination, "index of evaluation sets, for decontamination")
+    with_sets(contamination)
+
 
 def _positive(text: str) -> int:
     number = int(text)
@@ -273,6 +279,10 @@ def _driver(options: argparse.Namespace, recipe: Any, output: str | None = None)
         workers=engine.workers or 1,
         force=getattr(options, "force", False),
     )
+
+
+def _run_stages(options: argparse.Namespace, recipe: Any) -> None:
+    _driver(options, recipe).run()
 
 
 def _run_recipe(options: argparse.Namespace) -> int:
@@ -411,7 +421,7 @@ def _redact(options: argparse.Namespace) -> int:
 
 
 def _fit_nothing(options: argparse.Namespace) -> int:
-    raise UsageError("fit which model? allowed: classifier, dsir, ngram")
+    raise UsageError("fit which model? allowed: classifier, dsir, ngram, contamination")
 
 
 def _fit_classifier(options: argparse.Namespace) -> int:
@@ -432,6 +442,15 @@ def _fit_ngram(options: argparse.Namespace) -> int:
     from pipelines.fit import fit_ngram_files
 
     model = fit_ngram_files(options.paths, options.output, options.option, options.lines, options.cutoff)
+    return _say_model(options, model)
+
+
+def _fit_contamination(options: argparse.Namespace) -> int:
+    from pipelines.fit import fit_contamination_index
+
+    if options.option or options.lines:
+        raise UsageError("fit contamination takes no --option and no --lines: the description says all")
+    model = fit_contamination_index(options.output, options.sets, options.set_names, options.folder)
     return _say_model(options, model)
 
 

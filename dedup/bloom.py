@@ -133,6 +133,8 @@ class BloomFilter:
     """capacity   distinct keys for which the rate of wrong yes is as stated; more may be added, at a higher rate
     rate       the stated rate of wrong yes
     seen       keys added so far, repeated ones counted again
+    key        what the keys are made of (`dedup.exact`), "" where nobody said so; it goes into the file, so that a
+               filter of URLs is not asked for texts
 
     Keys are 64-bit hashes [n] or 128-bit digests as two words [n, 2].  Memory: capacity * bits a key / 8.
     """
@@ -141,6 +143,7 @@ class BloomFilter:
     rate: float
     bits: npt.NDArray[np.uint64] = dataclasses.field(repr=False, default_factory=lambda: np.zeros(0, np.uint64))
     seen: int = 0
+    key: str = ""
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
@@ -184,10 +187,12 @@ class BloomFilter:
         return found
 
     def union(self, other: BloomFilter) -> None:
-        """Adds all keys of `other`.  Raises ValueError where it has another capacity or rate."""
+        """Adds all keys of `other`.  Raises ValueError where it has another capacity, rate or key."""
         if (other.capacity, other.rate) != (self.capacity, self.rate):
             raise ValueError(f"filters of {self.capacity:,} keys at {self.rate} and of {other.capacity:,} at "
                              f"{other.rate} cannot be merged")  # fmt: skip
+        if other.key != self.key:
+            raise ValueError(f"a filter of the key {self.key!r} and one of {other.key!r} cannot be merged")
         np.bitwise_or(self.bits, other.bits, out=self.bits)
         self.seen += other.seen
 
@@ -208,6 +213,7 @@ class BloomFilter:
             "probes": self.probes,
             "blocks": int(self._blocks),
             "sha256": hashlib.sha256(data.data).hexdigest(),
+            **({"key": self.key} if self.key else {}),
         }
         head = _MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n"
         file.write(head + b" " * (-len(head) % _ALIGNED))
@@ -241,7 +247,7 @@ class BloomFilter:
             file.read(-len(head) % _ALIGNED)
             data = file.read()
             found = cls(header["capacity"], header["rate"], np.frombuffer(bytearray(data[: len(data) // 8 * 8]), "<u8"),
-                        header["seen"])  # fmt: skip
+                        header["seen"], str(header.get("key", "")))  # fmt: skip
             sound = (len(data) % 8 == 0, header["probes"], header["sha256"]) == (
                 True, found.probes, hashlib.sha256(data).hexdigest()
             )  # fmt: skip
@@ -285,7 +291,7 @@ def merged(filters: Sequence[BloomFilter]) -> BloomFilter:
     """One filter with the keys of all; they are left as they are."""
     if not filters:
         raise ValueError("no filter to merge")
-    total = BloomFilter(filters[0].capacity, filters[0].rate)
+    total = BloomFilter(filters[0].capacity, filters[0].rate, key=filters[0].key)
     for each in filters:
         total.union(each)
     return total

@@ -51,8 +51,8 @@ def annotate_rows(
 ) -> tuple[pa.RecordBatch, list[tuple[str, str, str]]]:
     """The annotator's columns for every row, and (doc_id, error, message) of the rows that failed (all null).
 
-    shared: the batch's texts, for several annotators.  A failing batch is tried again row by row, so that one bad
-    document costs itself only.
+    shared: the batch's texts, for several annotators, and what editors said of them.  A failing batch is tried again
+    row by row, so that one bad document costs itself only.
     """
     try:
         return _checked(annotate, EditableTexts(batch) if shared is None else shared), []
@@ -62,12 +62,18 @@ def annotate_rows(
         for row in range(batch.num_rows):
             single = batch.slice(row, 1)
             try:
-                parts.append(_checked(annotate, EditableTexts(single)))
+                parts.append(_checked(annotate, EditableTexts(single, _of_row(shared, row))))
             except Exception as error:
                 failed.append((single.column("doc_id")[0].as_py(), type(error).__name__, str(error)))
                 nulls = [pa.nulls(1, field.type) for field in annotate.schema]
                 parts.append(pa.RecordBatch.from_arrays(nulls, schema=annotate.schema))
         return pa.concat_batches(parts), failed
+
+
+def _of_row(shared: SharedTexts | None, row: int) -> dict[str, pa.RecordBatch]:
+    """The columns that are known already, of one row."""
+    known = shared.known if isinstance(shared, EditableTexts) else {}
+    return {name: columns.slice(row, 1) for name, columns in known.items()}
 
 
 def _checked(annotate: Annotator, shared: SharedTexts) -> pa.RecordBatch:

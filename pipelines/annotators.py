@@ -9,7 +9,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,9 @@ from pipelines.recipe_models import AnnotatorSpec
 from quality_signals.edits import COLUMN as EDITS_COLUMN
 from quality_signals.edits import apply_to_batch, compose_columns
 from quality_signals.text_batch import SharedTexts
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 
 class Annotator(Protocol):
@@ -65,11 +68,103 @@ def factories() -> dict[str, Callable[..., Any]]:
         **licenses.ANNOTATORS,
         **quality_signals.MODEL_ANNOTATORS,
         "proxy": quality_signals.Factory("eval_models.document_score", "ProxyScore", needs_model=True),
+        **_corpus_factories(),
+    }
+
+
+def _corpus_factories() -> dict[str, Callable[..., Any]]:
+    """Those that look at the whole corpus; the last ones by family, since a file or a folder makes the name."""
+    from quality_signals import Factory
+
+    module = "pipelines.corpus_annotators"
+    return {
+        "paragraphs@ccnet": Factory(module, "Paragraphs"),
+        "sentences@datatrove": Factory(module, "Sentences"),
+        "lines@tfds": Factory(module, "Lines"),
+        "substrings@1": Factory(module, "Substrings"),
+        "contamination": Factory(module, "EvalItems", needs_model=True),
+        "index": Factory(module, "IndexMatches", needs_model=True),
+        "seen": Factory(module, "SeenBefore", needs_model=True),
     }
 
 
 def needs_model(factory: Callable[..., Any]) -> bool:
     return bool(getattr(factory, "needs_model", False))
+
+
+# -- the whole corpus ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Where a corpus annotator reads and writes.
+
+    output, shards   documents/ below the output, and how many shards it has
+    name             of the folder below annotations/
+    after            annotators whose verdicts and edits come first, the editor last
+    workers          of the engine; sizes partitions, changes no byte of the result
+    """
+
+    output: str
+    shards: int
+    name: str
+    after: tuple[str, ...]
+    workers: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusAnnotator:
+    """An annotator whose columns depend on the whole corpus: a graph over all document shards, and no function of a
+    batch.  Subclasses (`pipelines.corpus_annotators`) have a name and a schema without doc_id; options are fields.
+    """
+
+    takes_after: ClassVar[bool] = False
+    """Whether it can look at the documents that others leave and at the text after edits."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """Whose source files decide the values."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Annotators whose shards are read."""
+        return ()
+
+    @property
+    def content(self) -> str | None:
+        """A hash of what lies at its place, where one is known without reading all of it."""
+        return None
+
+    def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:
+        """JSON records: one a written file, with books; one {"summary": ...}."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class OfCorpus:
+    """A corpus annotator as one of a recipe's: under its name, after others."""
+
+    annotator: Any  # a CorpusAnnotator with name and schema
+    name: str
+    after: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.annotator.schema
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.annotator.needs  # type: ignore[no-any-return]
+
+    def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        raise LookupError(f"{self.name} looks at the whole corpus: its columns are read, not made from a batch")
+
+    def build(self, pipeline: beam.Pipeline, output: str, shards: int, workers: int) -> beam.PCollection[bytes]:
+        return self.annotator.build(pipeline, Where(output, shards, self.name, self.after, workers))  # type: ignore[no-any-return]
+
+
+def of_corpus(factory: Callable[..., Any]) -> bool:
+    """Whether a factory makes corpus annotators."""
+    made = getattr(factory, "made", factory)
+    return isinstance(made, type) and issubclass(made, CorpusAnnotator)
 
 
 # -- texts after edits -------------------------------------------------------------------------------------
@@ -93,7 +188,9 @@ class EditableTexts(SharedTexts):
                 self.known[editor.name] = annotate_shared(editor, self)
             edits = self.known[editor.name].column(EDITS_COLUMN)
             untouched = not pc.any(pc.greater(pc.list_value_length(edits), 0)).as_py()
-            self._after[editor.name] = edits, self if untouched else SharedTexts(apply_to_batch(self.batch, edits))
+            if untouched:
+                return edits, self
+            self._after[editor.name] = edits, SharedTexts(apply_to_batch(self.batch, edits), (self.bare(), edits))
         return self._after[editor.name]
 
 
@@ -146,7 +243,9 @@ class Named:
 
 
 def parts_of(annotator: Annotator) -> Iterator[Annotator]:
-    """The annotators inside: itself where it is none of the wrappers above."""
+    """The annotators inside that see a batch: itself where it is none of the wrappers above."""
+    if isinstance(annotator, OfCorpus):
+        return
     if isinstance(annotator, Named):
         yield from parts_of(annotator.annotator)
     elif isinstance(annotator, After):
@@ -168,9 +267,14 @@ def is_edited(schema: pa.Schema) -> bool:
     return schema.get_field_index(EDITS_COLUMN) >= 0
 
 
-def has_verdict(schema: pa.Schema) -> bool:
+def is_family(schema: pa.Schema) -> bool:
     """Whether it is a rule family."""
     return {"keep", "rule", "value", "threshold"} <= set(schema.names)
+
+
+def has_verdict(schema: pa.Schema) -> bool:
+    """Whether it can be a rule: as a family, or as it says what a document duplicates or that it was seen before."""
+    return is_family(schema) or not {"duplicate_of", "seen"}.isdisjoint(schema.names)
 
 
 # -- options -----------------------------------------------------------------------------------------------
@@ -325,6 +429,8 @@ def options_that_differ(factory: Callable[..., Any], options: Mapping[str, Any])
 
 def wrapped(annotator: Annotator, spec: AnnotatorSpec, editor: Annotator | None) -> Annotator:
     """The annotator under the name of `spec`, after the editor's edits where there is one."""
+    if isinstance(annotator, CorpusAnnotator):
+        return OfCorpus(annotator, spec.written, spec.after)
     if editor is not None:
         return After(annotator, editor, spec.written)
     return annotator if annotator.name == spec.written else Named(annotator, spec.written)
@@ -352,7 +458,19 @@ def described(specs: Mapping[str, AnnotatorSpec], name: str) -> dict[str, Any]:
     if spec.options:
         told["options"] = place_hashes(spec.options)
     if spec.model is not None:
-        told["model"] = content_hash(spec.model)
+        told["model"] = model_hash(spec)
     if spec.after:
-        told["after"] = described(specs, spec.after[-1])
+        whole = of_corpus(factories()[spec.name])  # what comes before such a one are inputs of its stage
+        told["after"] = list(spec.after) if whole else described(specs, spec.after[-1])
     return told
+
+
+def model_hash(spec: AnnotatorSpec) -> str:
+    """Of what lies at the place of the model; an index of finished corpora knows it, and is not read again."""
+    factory = factories()[spec.name]
+    if of_corpus(factory):
+        known = factory(spec.model, **read_options(factory, spec.options)[0]).content
+        if known is not None:
+            return str(known)
+    assert spec.model is not None
+    return content_hash(spec.model)

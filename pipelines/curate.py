@@ -296,8 +296,7 @@ def _name_fixed_steps(
 def _waterfall(
     batch: pa.RecordBatch, known: Annotations, verdict: npt.NDArray[Any], decision: Decision
 ) -> pa.RecordBatch:
-    rows = batch.num_rows
-    found = known.get("dedup")
+    duplicate_of, similarity = _duplicates(known, decision)
     return pa.RecordBatch.from_arrays(
         [
             batch.column("doc_id"),
@@ -305,11 +304,24 @@ def _waterfall(
             _strings(decision.rule),
             pa.array(decision.value, pa.float64()),
             pa.array(decision.threshold, pa.float64()),
-            found.column("duplicate_of") if found is not None else pa.nulls(rows, pa.string()),
-            found.column("similarity") if found is not None else pa.nulls(rows, pa.float64()),
+            duplicate_of,
+            similarity,
         ],
         schema=WATERFALL_SCHEMA,
     )
+
+
+def _duplicates(known: Annotations, decision: Decision) -> tuple[pa.Array, pa.Array]:
+    """What each row duplicates and how similar it is: in an index, where that is why it goes; else in the run."""
+    rows = len(decision.rule)
+    found = [pa.nulls(rows, pa.string()), pa.nulls(rows, pa.float64())]
+    for name, columns in sorted(known.items(), key=lambda each: each[0] != "dedup"):
+        if columns.schema.get_field_index("duplicate_of") < 0:
+            continue
+        mine = pa.array([name == "dedup" or rule == name for rule in decision.rule], pa.bool_())
+        own = [columns.column("duplicate_of"), columns.column("similarity")]
+        found = [pc.if_else(mine, new, old) for new, old in zip(own, found, strict=True)]
+    return found[0], found[1]
 
 
 def _count(

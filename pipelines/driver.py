@@ -13,7 +13,7 @@ import glob
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import annotate, curate, ingest, rules, split, storage
 from pipelines import manifest as manifests
-from pipelines.annotators import Annotator, build_annotators, described, packages_of
+from pipelines.annotators import Annotator, OfCorpus, build_annotators, described, is_edited, packages_of
 from pipelines.card import write_card
 from pipelines.errors import UsageError
 from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
@@ -77,6 +77,7 @@ class Driver:
         self.timings = Timings(storage.join(self.output, "timings.json"))
         self.stages: dict[str, Manifest] = {}
         self.ran: list[str] = []
+        self.rounds = 0
 
     # -- the stages -------------------------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class Driver:
         with self._only_writer():
             storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
             self.ingest()
-            self.annotate(self.recipe.annotator_names)
+            self.annotate_all()
             if self.recipe.dedup is not None:
                 self.dedup()
             if self.recipe.variants:
@@ -127,44 +128,88 @@ class Driver:
 
         return self._do(stage, len(tasks), work)
 
+    def annotate_all(self) -> None:
+        """The annotators of the recipe: those that see one document at a time in one pass, then each that looks at
+        the whole corpus, then in one pass those that see the text after its edits, and so on."""
+        waiting = list(self.recipe.annotator_names)
+        while waiting:
+            ready: list[str] = []
+            for name in waiting:
+                own = self.annotators[name]
+                if not isinstance(own, OfCorpus) and not set(self._before(name)) & set(waiting) - set(ready):
+                    ready.append(name)
+            if ready:
+                self.annotate(ready)
+            else:
+                ready = [next(name for name in waiting if not set(self._before(name)) & set(waiting))]
+                self.annotate_corpus(ready[0])
+            waiting = [name for name in waiting if name not in ready]
+
+    def _before(self, name: str) -> tuple[str, ...]:
+        """The annotators whose shards `name` may read."""
+        own = self.annotators[name]
+        return (*self.recipe.specs[name].after, *(own.needs if isinstance(own, OfCorpus) else ()))
+
+    def annotate_corpus(self, name: str) -> Manifest:
+        """A stage of its own: a graph over all documents."""
+        own = self.annotators[name]
+        assert isinstance(own, OfCorpus)
+        stage = Stage(
+            f"annotate/{name}",
+            storage.join(annotate.ANNOTATIONS, name),
+            {stage: self.stages[stage].sha256 for stage in (INGEST, *map(_stage_of, self._before(name)))},
+            described(self.recipe.specs, name),
+            (*_COMMON, "pipelines.corpus_annotators", *own.annotator.modules),
+            self.recipe.error_rate("annotate"),
+        )
+        shards = self.document_shards
+        return self._run_graph(stage, lambda p: own.build(p, self.output, shards, self.workers))
+
     def annotate(self, names: Sequence[str]) -> None:
-        """All annotators that are not finished, in one pass over the documents.
+        """Annotators that see one document at a time, those of them that are not finished, in one pass.
 
         Those that fill columns of the documents go first, wherever the recipe names them.
         """
         names = sorted(names, key=lambda name: name not in annotate.FILLS)
-        stages = {name: self._annotate_stage(name, names) for name in names}
-        pending, finished = [], []
+        stages = {name: self._annotate_stage(name) for name in names}
+        pending = []
         for name, stage in stages.items():
             found = self._finished(stage)
             if found is None:
                 pending.append(name)
             else:
                 self.stages[stage.name] = found
-                finished.append(name)
         if not pending:
             return
         units = self._shard_units()
         editors = {editor for name in pending for editor in self.recipe.specs[name].after}
-        given = tuple(name for name in finished if name in annotate.FILLS or name in editors)
+        done = [name for name in self.recipe.annotator_names if f"annotate/{name}" in self.stages]
+        given = tuple(name for name in done if name in annotate.FILLS or name in editors)
         worker = annotate.AnnotateUnits(self.output, tuple(self.annotators[name] for name in pending), given)
         for name in pending:
             self._clear(stages[name], storage.join(ingest.REJECTED, f"{name}-part-*"))
         label = "annotate " + " ".join(pending)
-        with self.timings.measure("annotate"), self._progress(label, stages[pending[-1]], len(units)):
+        with self.timings.measure(self._round()), self._progress(label, stages[pending[-1]], len(units)):
             records = map_units(self.output, annotate.ANNOTATIONS, units, worker, self.options)
         for name in pending:
             mine = [record for record in records if record["stage"] == name]
             self._done(stages[name], stages[name].finish(self.output, mine, {}))
+
+    def _round(self) -> str:
+        """What timings.json calls a pass over the documents: those after edits of the whole corpus have a number."""
+        self.rounds += 1
+        return "annotate" if self.rounds == 1 else f"annotate {self.rounds}"
 
     @functools.cached_property
     def annotators(self) -> dict[str, Annotator]:
         """The recipe's annotators by the names under which they write."""
         return build_annotators(self.recipe.annotators)
 
-    def _annotate_stage(self, name: str, names: Sequence[str]) -> Stage:
-        """The inputs of an annotator are the documents, the columns that other annotators fill, and its model."""
-        fillers = [] if name in annotate.FILLS else [n for n in annotate.FILLS if n in names]
+    def _annotate_stage(self, name: str) -> Stage:
+        """The inputs of an annotator are the documents, the columns that other annotators fill, its model, and the
+        edits that depend on the whole corpus."""
+        fillers = [] if name in annotate.FILLS else [n for n in annotate.FILLS if n in self.recipe.annotator_names]
+        editors = [n for n in self.recipe.specs[name].after if isinstance(self.annotators[n], OfCorpus)]
         told = described(self.recipe.specs, name)
         return Stage(
             f"annotate/{name}",
@@ -172,6 +217,7 @@ class Driver:
             {
                 INGEST: self.stages[INGEST].sha256,
                 **{f"annotate/{n}": manifests.code_fingerprint(*self._annotator_modules(n)) for n in fillers},
+                **{stage: self.stages[stage].sha256 for stage in map(_stage_of, editors)},
                 **({"model": told["model"]} if "model" in told else {}),
             },
             told,
@@ -188,15 +234,15 @@ class Driver:
         find = FindDuplicates(output=self.output, shards=self.document_shards, workers=self.workers, **asked.arguments)
         needs = [f"annotate/{name}" for name in sorted(find.annotations)]
         stage = self._stage(DEDUP, [INGEST, *needs], asked.arguments)
+        return self._run_graph(stage, lambda pipeline: build_find_duplicates(pipeline, find))
+
+    def _run_graph(self, stage: Stage, build: Callable[[beam.Pipeline], beam.PCollection[bytes]]) -> Manifest:
+        """A stage whose graph gives a record for each written file, and one with the summary."""
+        name = stage.directory.partition("/")[2]
 
         def work() -> Manifest:
-            self._clear(stage)
-            records = run_pipeline(
-                self.output,
-                stage.directory,
-                lambda pipeline: build_find_duplicates(pipeline, find),
-                self.options,
-            )
+            self._clear(stage, storage.join(ingest.REJECTED, f"{name}-part-*"))
+            records = run_pipeline(self.output, stage.directory, build, self.options)
             summary: dict[str, Any] = {}
             for record in records:
                 summary.update(record.get("summary", {}))
@@ -308,7 +354,8 @@ class Driver:
                 return rules.WordRule(annotator, column, step.any_of)
             return rules.ColumnRule(annotator, column, step.min, step.max, step.of_lines)
         if step.edit is not None:
-            return rules.EditRule(step.edit, self.recipe.specs[step.edit].after)
+            before = self.recipe.specs[step.edit].after
+            return rules.EditRule(step.edit, tuple(n for n in before if is_edited(self.annotators[n].schema)))
         match step.rule:
             case "dedup":
                 assert self.recipe.dedup is not None
@@ -319,7 +366,7 @@ class Driver:
                 return rules.OptOutRule(self._opt_out)
             case name:
                 assert name is not None
-                return rules.FamilyRule(name)
+                return rules.rule_of(name, self.annotators[name])
 
     @functools.cached_property
     def _opt_out(self) -> Any:

@@ -275,3 +275,26 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def fit_contamination_index(
+    output: str, file: str | None = None, names: Sequence[str] = (), folder: str | None = None
+) -> ModelFile:
+    """The index of evaluation sets that a description (YAML) has, or of those of `names`.
+
+    folder: where the files of the sets lie; None: where the description lies.  Raises UsageError.
+    """
+    from dedup.contamination import build_contamination_index
+    from dedup.contamination_sets import EvalSetError, known_sets, read_sets
+
+    if file is None and not names:
+        raise UsageError(
+            f"which evaluation sets? give --sets FILE, or --set NAME and --folder; described are "
+            f"{', '.join(sorted(known_sets()))}"
+        )
+    if folder is None:
+        folder = os.path.dirname(file) or "." if file is not None else "."
+    try:
+        return build_contamination_index(output, read_sets(list(names) or None, file, folder))
+    except (EvalSetError, OSError) as error:
+        raise UsageError(str(error)) from None

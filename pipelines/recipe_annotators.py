@@ -66,6 +66,17 @@ class Entry:
 
         return self.annotator is None or is_edited(self.annotator.schema)
 
+    def drops(self) -> bool:
+        """Whether it says by itself which documents stay."""
+        from pipelines.annotators import is_family
+
+        return self.annotator is None or is_family(self.annotator.schema)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Annotators whose columns it reads."""
+        return getattr(self.annotator, "needs", ())
+
     def columns(self, numbers: bool) -> list[str] | None:
         """Its columns for a condition on numbers or on words; None where they are not known."""
         if self.annotator is None:
@@ -115,6 +126,10 @@ class AnnotatorList:
     @property
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries]
+
+    def editors(self, entry: Entry) -> list[str]:
+        """Those of the annotators before it that edit the text."""
+        return [name for name in entry.spec.after if self.entry(name).edits()]
 
     def specs(self) -> tuple[AnnotatorSpec, ...]:
         """Editors before what sees their edits, else in the given order."""
@@ -177,10 +192,10 @@ class AnnotatorList:
 
     def _made(self, path: Path, spec: AnnotatorSpec) -> Entry | None:
         """The annotator itself, to see that its options and files can be used."""
-        editors = self._editors(path, spec)
-        if editors is None:
+        before = self._before(path, spec)
+        if before is None:
             return None
-        spec = spec.model_copy(update={"after": tuple(editor.name for editor in editors)})
+        spec = spec.model_copy(update={"after": tuple(entry.name for entry in before)})
         if self._known.factories is None:
             return Entry(path, self._named(path, spec, spec.name))
         made = self._constructed(path, spec)
@@ -189,7 +204,7 @@ class AnnotatorList:
         from pipelines.annotators import wrapped
 
         spec = self._named(path, spec, made.name if spec.model else spec.name)
-        return Entry(path, spec, wrapped(made, spec, editors[-1].annotator if editors else None))
+        return Entry(path, spec, wrapped(made, spec, before[-1].annotator if before else None))
 
     def _constructed(self, path: Path, spec: AnnotatorSpec) -> Any | None:
         from pipelines.annotators import changes_name, needs_model, options_that_differ, read_options
@@ -224,7 +239,7 @@ class AnnotatorList:
             self._report(
                 self._at(path, "options"),
                 f"with {listed(other)} it is not what {spec.name} means everywhere: give it a name of its own, "
-                f"for example as: my_{spec.name.partition('@')[0]}",
+                f"for example as: my_{_family(spec.name)}",
             )
             return None
         try:
@@ -246,14 +261,40 @@ class AnnotatorList:
             self._report(self._at(path, "as"), "is another annotator's name, or holds a '+'", found=repr(alias))
         return spec
 
-    def _editors(self, path: Path, spec: AnnotatorSpec) -> list[Entry] | None:
-        """The editors whose edits come before, in order; None, reported, where they do not follow one another."""
+    def _before(self, path: Path, spec: AnnotatorSpec) -> list[Entry] | None:
+        """What comes before: editors in order, and before a corpus annotator first the families whose drops take no
+        part.  None, reported, where that cannot be."""
+        from pipelines.annotators import of_corpus
+
         if not spec.after:
             return []
-        found = [self.find(self._at(path, "after"), name, "annotator") for name in spec.after]
+        at = self._at(path, "after")
+        found = [self.find(at, name, "annotator") for name in spec.after]
         named = [entry for entry in found if entry is not None]
         if len(named) < len(found):
             return None
+        factory = (self._known.factories or {}).get(spec.name)
+        if factory is None or not of_corpus(factory):
+            return self._editors(path, named)
+        if not factory.made.takes_after:  # type: ignore[attr-defined]
+            self._report(at, f"{spec.name} looks at the documents as they are: others come after it, it after none")
+            return None
+        families = [entry for entry in named if not entry.edits()]
+        for entry in families:
+            if not entry.drops():
+                self._report(at, f"{entry.name} neither drops documents nor edits them")
+                return None
+        editors = [entry for entry in named if entry.edits()]
+        chain = self._editors(path, editors) if editors else []
+        if chain is None:
+            return None
+        if spec.as_ is None and len(families) + bool(chain) > 1:
+            self._report(at, f"after several it needs a name of its own, for example as: my_{_family(spec.name)}")
+            return None
+        return [*families, *chain]
+
+    def _editors(self, path: Path, named: Sequence[Entry]) -> list[Entry] | None:
+        """The editors whose edits come before, in order; None, reported, where they do not follow one another."""
         last = named[-1]
         chain = [*(self.entry(name) for name in last.spec.after), last]
         if len(named) > 1 and [entry.name for entry in named] != [entry.name for entry in chain]:
@@ -367,6 +408,10 @@ class AnnotatorList:
                 of_key=of_key,
                 allowed=listed(self.names),
             )
+
+
+def _family(name: str) -> str:
+    return name.partition("@")[0]
 
 
 def _said(name: str, error: BaseException) -> str:

@@ -158,7 +158,7 @@ class Resolution:
             for sources in applied:
                 if sources != step.sources and (not sources or not step.sources or {*sources} & {*step.sources}):
                     self.report(path, "edits that follow one another look at the same sources")
-            before, seen = applied.setdefault(step.sources, []), list(entry.spec.after)
+            before, seen = applied.setdefault(step.sources, []), self.annotators.editors(entry)
             if entry.name in before:
                 self.report(path, f"the edits of {step.edit} are applied already")
             elif seen[: len(before)] != before:
@@ -300,6 +300,9 @@ class Resolution:
         full = self.known.full_names("pii")
         if pii_annotated and full:
             self.annotators.needs(("pii",), full[0], of_key=True)
+        for entry in self.annotators.entries:
+            for name in entry.needs:
+                self.annotators.needs(entry.path, name)
         if recipe.dedup is not None:
             self._dedup(recipe.dedup)
 

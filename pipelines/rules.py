@@ -91,16 +91,41 @@ class FamilyRule:
 
 @dataclasses.dataclass(frozen=True)
 class DuplicateRule:
-    """Keeps one document of every cluster: drops what names the document that it duplicates."""
+    """Drops what names the document that it duplicates: of a cluster, or in an index of finished corpora."""
 
-    name: str = "dedup"
-    needs: tuple[str, ...] = ("dedup",)
+    name: str = "dedup"  # of the annotations
     threshold: float | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
-        columns = annotations["dedup"]
+        columns = annotations[self.name]
         passed = columns.column("duplicate_of").is_null().to_numpy(zero_copy_only=False)
         return _verdicts(passed, self.name, columns.column("similarity").to_pylist(), self.threshold)
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenRule:
+    """Drops what a filter of earlier documents has seen; what has no key passes."""
+
+    name: str  # of the annotator
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
+        return _verdicts(~_bools(annotations[self.name].column("seen"), False), self.name)
+
+
+def rule_of(name: str, annotator: Any) -> Rule:
+    """The rule of an annotator that has a verdict (`pipelines.annotators.has_verdict`)."""
+    names = annotator.schema.names
+    if "duplicate_of" in names:
+        return DuplicateRule(name, annotator.annotator.least)
+    return SeenRule(name) if "seen" in names else FamilyRule(name)
 
 
 @dataclasses.dataclass(frozen=True)

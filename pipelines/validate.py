@@ -109,7 +109,7 @@ def _chain_problems(stages: dict[str, Manifest]) -> Iterator[str]:
             expected.append((name, f"{folder}/data/", stage.books.kept))
             expected.append((name, f"{folder}/waterfall.parquet", documents))
         elif name != "dedup":
-            expected.append((name, stage_directory(name) + "/", documents))
+            expected.append((name, stage_directory(name) + "/part-", documents))
         else:
             expected.append((name, "annotations/dedup/part-", documents))
             expected.append((name, "annotations/dedup/evidence", sum(stage.books.dropped.values())))

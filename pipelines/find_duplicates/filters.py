@@ -46,9 +46,20 @@ def filter_of(path: str) -> BloomFilter:
     return _loaded[1]
 
 
+def asked_key(path: str, key: str | None) -> str:
+    """What the filter's keys are made of.  Raises ValueError where that is not `key`; BloomFileError, OSError."""
+    own = filter_of(path).key
+    if key is not None and own and own != key:
+        raise ValueError(f"{path}: its keys are made of {own}, asked for is {key}")
+    return own or key or TEXT
+
+
 @dataclasses.dataclass(eq=False)
 class MarkSeen(beam.PTransform):
     """Shard numbers -> annotations/<name>/part-*.parquet (SEEN_SCHEMA), one a document shard; records as JSON.
+
+    key: what is looked up; None: what the filter says that its keys are made of, the text where it says nothing.
+    Raises ValueError where both are known and differ.
 
     The filter is asked, never changed, so the columns depend on nothing but the documents and the filter's file;
     documents that repeat inside the dump are found by `FindDuplicates`.  A damaged file is an error before any work.
@@ -57,18 +68,19 @@ class MarkSeen(beam.PTransform):
 
     output: str
     filter_path: str
-    key: str = TEXT
+    key: str | None = None
     name: str = SEEN
 
     def __post_init__(self) -> None:
-        check_key(self.key)
+        if self.key is not None:
+            check_key(self.key)
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[bytes]:
-        filter_of(self.filter_path)
+        key = asked_key(self.filter_path, self.key)
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
-            | "MarkSeen" >> beam.ParDo(_MarkSeen(self.output, self.filter_path, self.key, self.name))
+            | "MarkSeen" >> beam.ParDo(_MarkSeen(self.output, self.filter_path, key, self.name))
             .with_output_types(bytes)
         )  # fmt: skip
 
@@ -118,7 +130,7 @@ class BuildFilter(beam.PTransform):
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[bytes]:
         if self.earlier is not None:
-            filter_of(self.earlier)
+            asked_key(self.earlier, self.key)
         keys = (
             shards
             | "SpreadShards" >> beam.Reshuffle()
@@ -131,9 +143,9 @@ class BuildFilter(beam.PTransform):
             (keys, nothing)
             | "OneFilter" >> Exchange("files" if self.spill_dir else "memory", self.spill_dir)
             | "WriteFilter"
-            >> beam.ParDo(_WriteFilter(self.filter_path, self.capacity, self.rate, self.earlier)).with_output_types(
-                bytes
-            )
+            >> beam.ParDo(
+                _WriteFilter(self.filter_path, self.capacity, self.rate, self.key, self.earlier)
+            ).with_output_types(bytes)
         )
 
 
@@ -149,11 +161,11 @@ class _ReadDigests(beam.DoFn):
 
 
 class _WriteFilter(beam.DoFn):
-    def __init__(self, path: str, capacity: int, rate: float, earlier: str | None) -> None:
-        self._path, self._capacity, self._rate, self._earlier = path, capacity, rate, earlier
+    def __init__(self, path: str, capacity: int, rate: float, key: str, earlier: str | None) -> None:
+        self._path, self._capacity, self._rate, self._key, self._earlier = path, capacity, rate, key, earlier
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
-        made = BloomFilter(self._capacity, self._rate)
+        made = BloomFilter(self._capacity, self._rate, key=self._key)
         if self._earlier is not None:
             made.union(filter_of(self._earlier))
         for value in group[1]:
@@ -163,6 +175,7 @@ class _WriteFilter(beam.DoFn):
         data = file.getbuffer()
         storage.write_bytes(self._path, data)  # type: ignore[arg-type]
         summary = {
+            "key": made.key,
             "keys_seen": made.seen,
             "capacity": made.capacity,
             "stated_rate": made.rate,

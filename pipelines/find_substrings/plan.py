@@ -45,7 +45,7 @@ SUBSTRINGS_SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class FindSubstrings:
-    """A search over documents/ below `output`; writes annotations/substrings@1/ there.
+    """A search over documents/ below `output`; writes annotations/<name>/ there.
 
     shards      number of document shards; shard i is documents/part-0000i.parquet
     min_bytes   how long a substring must be, in bytes of UTF-8
@@ -72,6 +72,7 @@ class FindSubstrings:
     part_bytes: int = PART_BYTES
     exchange: Mode | None = None
     workers: int = 1
+    name: str = ANNOTATION
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_bytes <= MAX_MIN_BYTES:
@@ -87,7 +88,7 @@ class FindSubstrings:
 
     @property
     def folder(self) -> str:
-        return storage.join(self.output, "annotations", ANNOTATION)
+        return storage.join(self.output, "annotations", self.name)
 
     @property
     def spill_dir(self) -> str | None:
