@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from licenses.annotate import DEFAULT_ALLOWED, license_verdicts
-from licenses.classes import CLASSES, license_class
+from licenses.classes import CLASSES, asks_for_attribution, license_class
 from licenses.detect import Match, detect_code, detect_text
 from licenses.expressions import normalise, parse_expression
 from licenses.files import (
@@ -25,7 +25,7 @@ from licenses.files import (
     metadata_expression,
     states_license,
 )
-from licenses.identifiers import is_swhid_content, sha256_hex, swhid_content
+from licenses.identifiers import is_swhid_content, sha256_hex, swhid_content, swhid_directories
 from licenses.opt_out import OptOut, OptOutError
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Match",
     "OptOut",
     "OptOutError",
+    "asks_for_attribution",
     "detect_code",
     "detect_files",
     "detect_text",
@@ -51,6 +52,7 @@ __all__ = [
     "sha256_hex",
     "states_license",
     "swhid_content",
+    "swhid_directories",
 ]
 
 

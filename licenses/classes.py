@@ -92,6 +92,31 @@ def license_class(expression: str | None) -> str:
     return "unknown" if tree is None else _class_of(tree)
 
 
+# Permissive licences whose text grants all rights without a condition, as is said in them.
+_WITHOUT_CONDITION = frozenset({"0bsd", "mit-0", "wtfpl"})
+
+
+@lru_cache(maxsize=65536)
+def asks_for_attribution(expression: str) -> bool:
+    """Whether the author has to be named: for an OR if every branch asks for it, for an AND if any part does.
+
+    Public domain does not ask, nor do licences without a condition; all others are taken to, unknown ones too.
+    """
+    try:
+        tree = licensing().parse(expression)
+    except Exception:  # as above
+        return True
+    return tree is None or _asks(tree)
+
+
+def _asks(node: Any) -> bool:
+    operator = getattr(node, "operator", "").strip().upper()
+    if operator in ("OR", "AND"):
+        return (all if operator == "OR" else any)(_asks(part) for part in node.args)
+    key = str(getattr(node, "license_symbol", node).key)
+    return key.lower() not in _WITHOUT_CONDITION and _class_of(node) != "public_domain"
+
+
 def _class_of(node: Any) -> str:
     operator = getattr(node, "operator", "").strip().upper()
     if operator in ("OR", "AND"):

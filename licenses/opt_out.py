@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
 import difflib
+import hashlib
+import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,11 @@ import pyarrow.compute as pc
 import yaml
 
 # Field of an entry -> what it is compared with.  The order is the order of precedence for the reported rule.
-FIELDS: tuple[str, ...] = ("id", "swhid", "content_sha256", "url", "domain", "repo", "owner")
+FIELDS: tuple[str, ...] = ("id", "swhid", "content_sha256", "url", "author_email_sha256", "domain", "repo", "owner")
 _ENTRY_KEYS: tuple[str, ...] = (*FIELDS, "date", "reason")
+_CSV_COLUMNS = ("field", "value", "date", "reason")
+# The columns of a document that decide.
+COLUMNS: tuple[str, ...] = ("doc_id", "swhid", "content_sha256", "url", "repo", "meta")
 
 
 class OptOutError(ValueError):
@@ -34,8 +41,13 @@ class Entry:
 
     @property
     def rule(self) -> str:
-        """What a dropped document reports: `opt_out:<field>:<value>`."""
+        """The entry in words: `opt_out:<field>:<value>`."""
         return f"opt_out:{self.field}:{self.value}"
+
+    @property
+    def sha256(self) -> str:
+        """Of field and value: names the entry to those who have the list, and to nobody else."""
+        return hashlib.sha256(f"{self.field}:{self.value}".encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +65,65 @@ class OptOut:
       id              `doc_id`, exact
       swhid           `swhid` core, exact; qualifiers after ';' in the entry are ignored
       content_sha256  `content_sha256`, case-insensitive
+      author_email_sha256  sha256 of the author's address in lower case: `meta` has it under the same name, or the
+                      address itself as `author_email`; so a list names no address
 
     YAML: a mapping with the one key `entries`: a list, each with one of the fields above, `date` (YYYY-MM-DD)
-    and `reason`.
+    and `reason`.  CSV (a file named *.csv): the columns field, value, date, reason.
     """
 
     entries: tuple[Entry, ...]
 
     @classmethod
+    def joined(cls, lists: Iterable[OptOut]) -> OptOut:
+        """All entries of several lists, in the order of field and value; of equal ones that of the earliest date."""
+        first: dict[tuple[str, str], Entry] = {}
+        for entry in (entry for each in lists for entry in each.entries):
+            known = first.setdefault((entry.field, entry.value), entry)
+            if entry.date < known.date:
+                first[entry.field, entry.value] = entry
+        return cls(tuple(first[key] for key in sorted(first)))
+
+    @property
+    def sha256(self) -> str:
+        """Of what decides: fields, values and dates, in order."""
+        told = "".join(f"{entry.sha256} {entry.date}\n" for entry in self.entries)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    @classmethod
     def load(cls, path: str | Path) -> OptOut:
-        """Reads a YAML list; raises OptOutError with file, line, what was found and the nearest known
-        name."""
+        """Reads a list; raises OptOutError with file, line, what was found and the nearest known name."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise OptOutError(f"{path}: cannot be read: {error.strerror}") from None
-        return cls.parse(text, str(path))
+        except UnicodeDecodeError as error:
+            raise OptOutError(f"{path}: not UTF-8: byte {error.start}") from None
+        return cls.parse_csv(text, str(path)) if path.suffix.lower() == ".csv" else cls.parse(text, str(path))
+
+    @classmethod
+    def parse_csv(cls, text: str, where: str = "opt-out") -> OptOut:
+        """`parse` for comma-separated values whose first line is `field,value,date,reason`, in any order."""
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        entries = []
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            if sorted(header) != sorted(_CSV_COLUMNS):
+                raise OptOutError(
+                    f"{where}:1: the first line must name the columns {', '.join(_CSV_COLUMNS)}; "
+                    f"found {', '.join(header) or 'nothing'}"
+                )
+            for row in rows:
+                if not row:
+                    continue
+                line = rows.line_num
+                if len(row) != len(header):
+                    raise OptOutError(f"{where}:{line}: {len(row)} values for {len(header)} columns")
+                entries.append(_csv_entry(dict(zip(header, map(str.strip, row), strict=True)), where, line))
+        except csv.Error as error:
+            raise OptOutError(f"{where}:{rows.line_num}: not CSV: {error}") from None
+        return cls(_each_once(entries, where))
 
     @classmethod
     def parse(cls, text: str, where: str = "opt-out") -> OptOut:
@@ -87,46 +141,41 @@ class OptOut:
         listed = _mapping(root, ("entries",), where).get("entries")
         if not isinstance(listed, yaml.SequenceNode):
             raise OptOutError(f"{where}:{root.start_mark.line + 1}: the key entries must hold a list")
-        entries = tuple(_entry(node, where) for node in listed.value)
-        seen: dict[tuple[str, str], int] = {}
-        for entry in entries:
-            first = seen.setdefault((entry.field, entry.value), entry.line)
-            if first != entry.line:
-                raise OptOutError(
-                    f"{where}:{entry.line}: {entry.field} {entry.value!r} stands already in line {first}"
-                )
-        return cls(entries)
+        return cls(_each_once([_entry(node, where) for node in listed.value], where))
 
     def match(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-        """(mask, rules): bool without nulls, true where a document is opted out; the entry's rule, else null.
+        """(mask, rules): bool without nulls, true where a document is opted out; the entry's rule, else null."""
+        found = self.match_entries(batch)
+        return pc.is_valid(found), pa.array([entry.rule for entry in self.entries], pa.string()).take(found)
 
-        Reads doc_id, swhid, content_sha256, url and repo; a column that is absent or null matches nothing.
-        If several entries match, the most precise is reported: id, swhid, content_sha256, url, longest
-        domain, repo, owner.
+    def match_entries(self, batch: pa.RecordBatch) -> pa.Array:
+        """[rows] int32: the place in `entries` of the entry that a document matches, else null.
+
+        Reads COLUMNS; a column that is absent or null matches nothing.  If several entries match, the most precise
+        is told: id, swhid, content_sha256, url, author, longest domain, repo, owner; of equal ones the first.
         """
-        rows = batch.num_rows
-        rules = pa.nulls(rows, type=pa.string())
+        found = pa.nulls(batch.num_rows, type=pa.int32())
         for field in FIELDS:
-            table = {entry.value: entry.rule for entry in self.entries if entry.field == field}
-            if not table:
-                continue
-            values = _column(batch, field)
+            table: dict[str, int] = {}
+            for place, entry in enumerate(self.entries):
+                if entry.field == field:
+                    table.setdefault(entry.value, place)
+            values = comparable(batch, field) if table else None
             if values is None:
                 continue
             if field == "domain":
-                found = _domains(values, table)
+                mine = _domains(values, table)
             else:
                 keys = pa.array(list(table), type=pa.string())
-                names = pa.array(list(table.values()), type=pa.string())
-                found = names.take(pc.index_in(values, value_set=keys))
-            rules = pc.coalesce(rules, found)
-        if isinstance(rules, pa.ChunkedArray):
-            rules = rules.combine_chunks()
-        return pc.is_valid(rules), rules
+                mine = pa.array(list(table.values()), type=pa.int32()).take(pc.index_in(values, value_set=keys))
+            found = pc.coalesce(found, mine)
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _column(batch: pa.RecordBatch, field: str) -> pa.Array | None:
+def comparable(batch: pa.RecordBatch, field: str) -> pa.Array | None:
     """The values of a batch that entries of this field are compared with, normalised."""
+    if field == "author_email_sha256":
+        return _author_hashes(batch)
     source = {"id": "doc_id", "domain": "url", "owner": "repo"}.get(field, field)
     if source not in batch.schema.names:
         return None
@@ -146,6 +195,21 @@ def _column(batch: pa.RecordBatch, field: str) -> pa.Array | None:
     if field == "domain":
         return _hosts(values)
     return values
+
+
+def _author_hashes(batch: pa.RecordBatch) -> pa.Array | None:
+    if "meta" not in batch.schema.names:
+        return None
+    meta = batch.column("meta")
+    hashes = pc.utf8_lower(pc.map_lookup(meta, "author_email_sha256", "first"))
+    addresses = pc.map_lookup(meta, "author_email", "first").dictionary_encode()
+    hashed = [email_sha256(address) for address in addresses.dictionary.to_pylist()]
+    return pc.coalesce(hashes, pa.array(hashed, pa.string()).take(addresses.indices))
+
+
+def email_sha256(address: str) -> str:
+    """What a list names an author by: sha256 of the address in lower case, without white space around it."""
+    return hashlib.sha256(address.strip().lower().encode()).hexdigest()
 
 
 def _hosts(urls: pa.Array) -> pa.Array:
@@ -168,16 +232,44 @@ def _plain_urls(urls: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(host, pc.utf8_rtrim(rest, "/"), "")
 
 
-def _domains(hosts: pa.Array, table: dict[str, str]) -> pa.Array:
-    """Rule of the longest listed domain that each host is or lies below; works on the distinct hosts of a
-    batch."""
+def _domains(hosts: pa.Array, table: dict[str, int]) -> pa.Array:
+    """Entry of the longest listed domain that each host is or lies below; works on the distinct hosts of a batch."""
     encoded = hosts.dictionary_encode()
-    found: list[str | None] = []
+    found: list[int | None] = []
     for host in encoded.dictionary.to_pylist():
         labels = (host or "").split(".")
         tails = (".".join(labels[at:]) for at in range(len(labels)))
         found.append(next((table[tail] for tail in tails if tail in table), None))
-    return pa.array(found, type=pa.string()).take(encoded.indices)
+    return pa.array(found, type=pa.int32()).take(encoded.indices)
+
+
+def _each_once(entries: list[Entry], where: str) -> tuple[Entry, ...]:
+    seen: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        first = seen.setdefault((entry.field, entry.value), entry.line)
+        if first != entry.line:
+            raise OptOutError(f"{where}:{entry.line}: {entry.field} {entry.value!r} stands already in line {first}")
+    return tuple(entries)
+
+
+def _csv_entry(row: dict[str, str], where: str, line: int) -> Entry:
+    for name, value in row.items():
+        if not value:
+            raise OptOutError(f"{where}:{line}: {name} is empty")
+    field = row["field"]
+    if field not in FIELDS:
+        close = difflib.get_close_matches(field.lower(), FIELDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise OptOutError(f"{where}:{line}: field {field!r} is unknown{hint} (allowed: {', '.join(FIELDS)})")
+    at = f"{where}:{line}"
+    return Entry(field, _normalise(field, row["value"], at), _date(row["date"], at), row["reason"], line)
+
+
+def _date(text: str, where: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise OptOutError(f"{where}: date must be YYYY-MM-DD, found {text!r}") from None
 
 
 def _mapping(node: Any, allowed: tuple[str, ...], where: str) -> dict[str, Any]:
@@ -211,11 +303,7 @@ def _entry(node: Any, where: str) -> Entry:
     for needed in ("date", "reason"):
         if needed not in keys:
             raise OptOutError(f"{where}:{line}: an entry needs {needed}")
-    try:
-        date = datetime.date.fromisoformat(keys["date"].value)
-    except ValueError:
-        at = keys["date"].start_mark.line + 1
-        raise OptOutError(f"{where}:{at}: date must be YYYY-MM-DD, found {keys['date'].value!r}") from None
+    date = _date(keys["date"].value, f"{where}:{keys['date'].start_mark.line + 1}")
     field = fields[0]
     at = keys[field].start_mark.line + 1
     value = _normalise(field, keys[field].value.strip(), f"{where}:{at}")
@@ -236,9 +324,9 @@ def _normalise(field: str, value: str, where: str) -> str:
         if not re.fullmatch(r"(?:[\w-]+\.)+[\w-]+", domain):
             raise OptOutError(f"{where}: domain must be a host name such as example.org, found {value!r}")
         return domain
-    if field == "content_sha256":
+    if field.endswith("_sha256"):
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise OptOutError(f"{where}: content_sha256 must be 64 hexadecimal digits, found {value!r}")
+            raise OptOutError(f"{where}: {field} must be 64 hexadecimal digits, found {value!r}")
         return value.lower()
     if field == "swhid":
         core = value.split(";")[0]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import yaml
 
 from pipelines import storage
+from pipelines.attribution import write_attribution
 from pipelines.curate import CORPUS_SCHEMA, corpus_directory
 from pipelines.manifest import Manifest
 
@@ -62,7 +63,8 @@ def card(name: str, variant: str, manifest: Manifest) -> str:
         "---",
         f"# {name}: {variant}",
         "",
-        "Made by Gristmill. The licence of each document is in its column `license`; the corpus as a whole has none.",
+        "Made by Gristmill. The licence of each document is in its column `license`; the corpus as a whole has none. "
+        "Whose work it holds is in ATTRIBUTION.md.",
         "",
         "| | documents | bytes of text |",
         "|---|---:|---:|",
@@ -121,7 +123,9 @@ def croissant(name: str, variant: str, manifest: Manifest) -> dict[str, Any]:
             "name": shard["path"].rpartition("/")[2],
             "contentUrl": shard["path"].removeprefix(corpus_directory(variant) + "/"),
             "contentSize": f"{shard['bytes']} B",
-            "encodingFormat": "application/vnd.apache.parquet",
+            "encodingFormat": "application/vnd.apache.parquet"
+            if shard["path"].endswith(".parquet")
+            else "application/json",
             "sha256": shard["sha256"],
         }
         for shard in manifest.shards
@@ -171,7 +175,10 @@ def croissant(name: str, variant: str, manifest: Manifest) -> dict[str, Any]:
 
 
 def write_card(output: str, name: str, variant: str, manifest: Manifest) -> None:
+    """README.md, croissant.json and ATTRIBUTION.md of a variant whose shards are written."""
     folder = storage.join(output, corpus_directory(variant))
+    data = corpus_directory(variant) + "/data/"
+    write_attribution(folder, (storage.join(output, s["path"]) for s in manifest.shards if s["path"].startswith(data)))
     storage.write_bytes(storage.join(folder, "README.md"), card(name, variant, manifest).encode())
     storage.write_bytes(
         storage.join(folder, "croissant.json"), storage.canonical_json(croissant(name, variant, manifest))

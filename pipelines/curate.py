@@ -1,14 +1,15 @@
 """Curate: a variant of the corpus is a query over columns; its shards, its held-out set and its waterfall.
 
 One pass over the document shards serves every variant that is to be made.  Whatever the variant, held-out
-documents are the same, and personal data is redacted by the recipe's policy.  In the training documents a variant
-applies the edits of its edit steps, too; text changes in no other way.
+documents are the same, what is opted out is in neither of the two, and personal data is redacted by the recipe's
+policy.  In the training documents a variant applies the edits of its edit steps, too; text changes in no other way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,13 +26,16 @@ from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.edited_text import AppliedEdits, differing, edit_rows, no_edits, removed_characters
 from pipelines.ingest import PII_RULE, document_shard
 from pipelines.manifest import Books
+from pipelines.opt_out import RULE as OPT_OUT
+from pipelines.opt_out import TOMBSTONE_SCHEMA, TOMBSTONES, OptedOut, tombstone_batch
 from pipelines.rules import Annotations, Decision, Rule, decide, edit_steps, random_cut, random_salt, uniform_hash
-from pipelines.shards import Shard, ShardWriter, read_aligned, read_batches
+from pipelines.shards import RowReader, Shard, ShardWriter, equal_batches, read_aligned, read_batches
 from pipelines.split import HELD_OUT, HELD_OUT_COPY, OUT_OF_SCOPE, SPLIT, TRAIN, TWIN
 from quality_signals.edits import COLUMN as EDITS_COLUMN
 
 CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
+UNIT_RECORDS = "units.json"
 PII = "pii@1"
 LICENSE = "license@1"
 PII_TYPE = pa.list_(
@@ -112,8 +116,9 @@ def data_shard(output: str, variant: str, split: str, unit: CurateUnit) -> str:
     return storage.join(output, corpus_directory(variant), "data", name)
 
 
-def _waterfall_part(output: str, variant: str, index: int) -> str:
-    return storage.join(output, corpus_directory(variant), "waterfall.parts", f"part-{index:05d}.parquet")
+def _part(output: str, variant: str, whole: str, index: int) -> str:
+    """What one unit adds to a file of the whole variant."""
+    return storage.join(output, corpus_directory(variant), f"{whole}.parts", f"part-{index:05d}.parquet")
 
 
 def _strings(values: Iterable[str | None]) -> pa.Array:
@@ -131,10 +136,12 @@ class _VariantTally:
     by_source: dict[str, dict[str, list[int]]] = dataclasses.field(default_factory=dict)
     read: int = 0
     kept: int = 0
+    opted_out: int = 0
 
     def record(self) -> dict[str, Any]:
         return {
             "books": Books(self.read, self.kept, dict(self.dropped)).to_json(),
+            "opted_out": self.opted_out,
             "by_step": {step: self.by_step.get(step, [0, 0]) for step in self.steps},
             "by_edit": self.by_edit,
             "by_source": self.by_source,
@@ -146,6 +153,7 @@ class CurateUnits:
     """Worker of the curate stages: one group of document shards in; two data shards a variant out.
 
     policy: a `pii.Policy`, or None where the recipe has no PII policy; then no text is redacted.
+    opt_out: a `licenses.OptOut`, or None where the recipe has no list.
     Memory: one batch of documents, one row group a variant and split.
     """
 
@@ -153,6 +161,7 @@ class CurateUnits:
     variants: tuple[Variant, ...]
     annotations: tuple[str, ...]
     policy: Any = None
+    opt_out: Any = None
 
     def run(self, unit: bytes) -> Iterator[dict[str, Any]]:
         described = json.loads(unit)
@@ -170,20 +179,19 @@ class CurateUnits:
                 for v in self.variants
                 for split in (TRAIN, HELD_OUT)
             }
-            falls = {
-                v.name: stack.enter_context(
-                    ShardWriter(_waterfall_part(self.output, v.name, task.index), WATERFALL_SCHEMA)
-                )
-                for v in self.variants
-            }
+            for whole, schema in _WHOLE.items():
+                for v in self.variants:
+                    part = ShardWriter(_part(self.output, v.name, whole, task.index), schema)
+                    writers[v.name, whole] = stack.enter_context(part)
             for index in task.shards:
                 for batch, known in self._read(index):
-                    self._curate(batch, known, writers, falls, tallies)
+                    self._curate(batch, known, writers, tallies)
         for variant in self.variants:
             train = writers[variant.name, TRAIN].written
             held_out = writers[variant.name, HELD_OUT].written
-            yield {**train.record(self.output), "variant": variant.name, **tallies[variant.name].record()}
-            yield {**held_out.record(self.output), "variant": variant.name}
+            whose = {"variant": variant.name, "unit": task.index}
+            yield {**train.record(self.output), **whose, **tallies[variant.name].record()}
+            yield {**held_out.record(self.output), **whose}
 
     def _read(self, index: int) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.RecordBatch]]]:
         paths = {name: annotation_shard(self.output, name, index) for name in (SPLIT, *self.annotations)}
@@ -194,23 +202,26 @@ class CurateUnits:
         batch: pa.RecordBatch,
         known: Annotations,
         writers: Mapping[tuple[str, str], ShardWriter],
-        falls: Mapping[str, ShardWriter],
         tallies: Mapping[str, _VariantTally],
     ) -> None:
         split = np.array(known[SPLIT].column("split").to_pylist(), dtype=object)
         text_bytes = pc.binary_length(batch.column("text")).to_numpy(zero_copy_only=False)
         corpus, allowed = self._corpus_rows(batch, known)
-        train, held_out = (split == TRAIN) & allowed, (split == HELD_OUT) & allowed
+        opted_out = OptedOut.of(self.opt_out, batch)
+        tombstones = tombstone_batch(opted_out.tombstones(batch.column("doc_id")))
+        train, fixed = _fixed_steps(split, opted_out.rows, allowed)
+        held_out = fixed[HELD_OUT]
         for variant in self.variants:
             decision = decide(variant.rules, batch, known, train)
             verdict = np.where(decision.passed, TRAIN, np.where(held_out, HELD_OUT, "dropped"))
-            _name_fixed_steps(decision, split, known[SPLIT].column("scope_rule").to_pylist(), allowed)
+            _name_fixed_steps(decision, fixed, known[SPLIT].column("scope_rule").to_pylist(), opted_out)
             tally = tallies[variant.name]
             kept, left = _edited(corpus, batch, known, variant, decision, train, text_bytes, tally)
             writers[variant.name, TRAIN].write(kept)
             writers[variant.name, HELD_OUT].write(corpus.filter(pa.array(held_out)))
-            falls[variant.name].write(_waterfall(batch, known, verdict, decision))
-            _count(tally, variant, batch, split, allowed, decision, held_out, text_bytes, left)
+            writers[variant.name, WATERFALL].write(_waterfall(batch, known, verdict, decision))
+            writers[variant.name, TOMBSTONES].write(tombstones)
+            _count(tally, variant, batch, train, fixed, decision, text_bytes, left)
 
     def _corpus_rows(self, batch: pa.RecordBatch, known: Annotations) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
         """The rows as they stand in a corpus (redacted, filled), and which of them the PII policy lets stand."""
@@ -275,22 +286,39 @@ def _edited(
 
 
 # Steps before a variant's own rules, the same for every variant, in the order in which they are applied.
-_FIXED_STEPS = (PII_RULE, OUT_OF_SCOPE, TWIN, HELD_OUT_COPY, HELD_OUT)
+_FIXED_STEPS = (OPT_OUT, PII_RULE, OUT_OF_SCOPE, TWIN, HELD_OUT_COPY, HELD_OUT)
+# Files of a whole variant, made of one part a unit.
+_WHOLE = {WATERFALL: WATERFALL_SCHEMA, TOMBSTONES: TOMBSTONE_SCHEMA}
+
+
+def _fixed_steps(
+    split: npt.NDArray[Any], opted_out: npt.NDArray[np.bool_], allowed: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[np.bool_]]]:
+    """[rows] what is eligible for training, and the rows that each of _FIXED_STEPS takes: the first that applies."""
+    left = np.ones(len(split), bool)
+    taken = {}
+    for name in _FIXED_STEPS:
+        rows = {OPT_OUT: opted_out, PII_RULE: ~allowed}.get(name, split == name)
+        taken[name] = left & rows
+        left &= ~rows
+    return left, taken
 
 
 def _name_fixed_steps(
     decision: Decision,
-    split: npt.NDArray[Any],
+    fixed: Mapping[str, npt.NDArray[np.bool_]],
     scope_rules: Sequence[str | None],
-    allowed: npt.NDArray[np.bool_],
+    opted_out: OptedOut,
 ) -> None:
-    for row in np.flatnonzero((split != TRAIN) | ~allowed):
-        if not allowed[row]:
-            decision.rule[row] = PII_RULE
-        elif split[row] == OUT_OF_SCOPE:
-            decision.rule[row] = f"{OUT_OF_SCOPE}/{scope_rules[row]}"
-        else:
-            decision.rule[row] = None if split[row] == HELD_OUT else split[row]
+    for name, rows in fixed.items():
+        for row in map(int, np.flatnonzero(rows)):
+            match name:
+                case "opt_out":
+                    decision.rule[row] = opted_out.rule(row)
+                case "out_of_scope":
+                    decision.rule[row] = f"{OUT_OF_SCOPE}/{scope_rules[row]}"
+                case _:
+                    decision.rule[row] = None if name == HELD_OUT else name
 
 
 def _waterfall(
@@ -328,18 +356,18 @@ def _count(
     tally: _VariantTally,
     variant: Variant,
     batch: pa.RecordBatch,
-    split: npt.NDArray[Any],
-    allowed: npt.NDArray[np.bool_],
+    eligible: npt.NDArray[np.bool_],
+    fixed: Mapping[str, npt.NDArray[np.bool_]],
     decision: Decision,
-    held_out: npt.NDArray[np.bool_],
     text_bytes: npt.NDArray[np.int64],
     left: npt.NDArray[np.int64],
 ) -> None:
     """left: bytes of text after the variant's edits."""
+    held_out = fixed[HELD_OUT]
     tally.read += batch.num_rows
     tally.kept += int(decision.passed.sum() + held_out.sum())
-    steps = [(PII_RULE, ~allowed)]
-    steps += [(name, allowed & (split == name)) for name in _FIXED_STEPS[1:]]
+    tally.opted_out += int(fixed[OPT_OUT].sum())
+    steps = list(fixed.items())
     steps += [(rule.name, dropped) for rule, dropped in zip(variant.rules, decision.by_step, strict=True)]
     for name, rows in steps:
         count = tally.by_step.setdefault(name, [0, 0])
@@ -350,7 +378,6 @@ def _count(
             for row in np.flatnonzero(rows):
                 tally.dropped[decision.rule[row] or name] += 1
     sources = np.array(batch.column("source").to_pylist(), dtype=object)
-    eligible = allowed & (split == TRAIN)
     for source in sorted(set(sources)):
         mine = sources == source
         counts = tally.by_source.setdefault(source, {})
@@ -419,13 +446,17 @@ def variant_summary(variant: Variant, records: Iterable[Mapping[str, Any]]) -> d
 def random_cuts(output: str, shards: Sequence[int], like: str, summary: Mapping[str, Any]) -> dict[str, float]:
     """source -> cut of a RandomRule that keeps as many documents as the variant `like` with that summary.
 
+    What is eligible for training is what no step before the rules of `like` took, as its waterfall says.
     Memory: 8 bytes a document that is eligible for training.
     """
     numbers: dict[str, list[npt.NDArray[np.float64]]] = {}
+    waterfall = RowReader(storage.join(output, corpus_directory(like), WATERFALL))
     for index in shards:
-        paths = {SPLIT: annotation_shard(output, SPLIT, index)}
-        for batch, known in read_aligned(document_shard(output, index), paths, ["doc_id", "source"]):
-            train = batch.filter(pc.equal(known[SPLIT].column("split"), TRAIN))
+        for batch in read_batches(document_shard(output, index), ["doc_id", "source"]):
+            fate = waterfall.take(batch.num_rows)
+            steps = pc.list_element(pc.split_pattern(pc.fill_null(fate.column("rule"), ""), "/"), 0)
+            fixed = pc.is_in(steps, value_set=pa.array(_FIXED_STEPS))
+            train = batch.filter(pc.invert(pc.or_(fixed, pc.equal(fate.column("verdict"), HELD_OUT))))
             hashed = uniform_hash(train.column("doc_id").to_pylist(), random_salt(like))
             sources = np.array(train.column("source").to_pylist(), dtype=object)
             for source in set(sources.tolist()):
@@ -444,12 +475,49 @@ def untouched_rules(variant: Variant, summary: Mapping[str, Any]) -> list[str]:
     return [rule.name for rule in variant.rules if touched[rule.name] == 0]
 
 
-def merge_waterfall(output: str, variant: str, units: Sequence[CurateUnit]) -> Shard:
-    """Joins the parts of the waterfall, in order, into one file; holds one row group."""
-    path = storage.join(output, corpus_directory(variant), WATERFALL)
-    with ShardWriter(path, WATERFALL_SCHEMA) as writer:
+def write_unit_records(output: str, variant: str, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Writes what the units of a finished variant said, so that some of them can be made again alone."""
+    listed = sorted((dict(record) for record in records), key=lambda record: record["path"])
+    path = storage.join(output, corpus_directory(variant), UNIT_RECORDS)
+    data = storage.canonical_json(listed)
+    storage.write_bytes(path, data)
+    return Shard(path, len(listed), len(data), hashlib.sha256(data).hexdigest()).record(output)
+
+
+def read_unit_records(output: str, variant: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = storage.read_json(storage.join(output, corpus_directory(variant), UNIT_RECORDS))
+    return records
+
+
+def merge_parts(
+    output: str,
+    variant: str,
+    whole: str,
+    units: Sequence[CurateUnit],
+    earlier_rows: Mapping[int, int] | None = None,
+) -> Shard:
+    """Joins the parts of a file of the whole variant, in the order of the units, into one file.
+
+    earlier_rows: unit -> its rows in the file as it stands, from which units without a new part take them.
+    Memory: 65,536 rows and one row group.
+    """
+    path = storage.join(output, corpus_directory(variant), whole)
+    earlier = RowReader(path) if earlier_rows else None
+
+    def parts() -> Iterator[pa.RecordBatch]:
         for unit in units:
-            for batch in read_batches(_waterfall_part(output, variant, unit.index)):
-                writer.write(batch)
-    storage.remove_tree(storage.join(output, corpus_directory(variant), "waterfall.parts"))
+            rows = earlier_rows[unit.index] if earlier_rows else 0
+            old = earlier.take(rows) if earlier is not None and rows else None
+            part = _part(output, variant, whole, unit.index)
+            if storage.exists(part):
+                yield from read_batches(part)
+            elif old is not None:
+                yield old
+            elif earlier is None:
+                raise FileNotFoundError(part)
+
+    with ShardWriter(path, _WHOLE[whole]) as writer:
+        for batch in equal_batches(parts()):
+            writer.write(batch)
+    storage.remove_tree(storage.join(output, corpus_directory(variant), f"{whole}.parts"))
     return writer.written

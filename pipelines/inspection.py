@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.curate import CORPORA, WATERFALL
+from pipelines.annotate import annotation_shard
+from pipelines.curate import CORPORA, LICENSE, WATERFALL, corpus_directory
 from pipelines.errors import UsageError
 from pipelines.ingest import DOCUMENTS
+from pipelines.manifest import stage_manifest
 from pipelines.shards import read_batches
+from pipelines.split import TRAIN
+from quality_signals.edits import COLUMN as EDITS_COLUMN
 
+# A row group is read in parts of so many rows, the one that is wanted last.
+_ROWS_PER_READ = 256
 _CELL_CHARS = 160
 
 
@@ -55,9 +64,14 @@ def shard_sample(path: str, rows: int) -> Rows:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Story:
-    """A document, and for each variant the rule that decided about it."""
+    """The record of one document from its origin to the corpora: what it is, by which proof it has its licence, how it
+    was read, and for each variant the rule that decided, where it lies and what was changed in its text."""
 
     document: dict[str, Any]
+    shard: str
+    row: int
+    license: dict[str, Any] | None
+    read: dict[str, Any]
     variants: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +79,9 @@ class Story:
 
     def text(self) -> str:
         lines = [f"{name}: {_short(value)}" for name, value in self.document.items() if value is not None]
+        lines.append(f"extracted: {self.shard}, row {self.row}")
+        if self.license is not None:
+            lines.append(f"licence by {self.license['source'] or 'nothing'}: {_short(self.license)}")
         for variant, row in self.variants.items():
             line = f"{variant}: {row['verdict']}"
             if row["rule"]:
@@ -75,24 +92,95 @@ class Story:
                 line += f", threshold {row['threshold']:.6g}"
             if row["duplicate_of"]:
                 line += f", duplicate of {row['duplicate_of']} with similarity {row['similarity']:.3f}"
+            if "shard" in row:
+                line += f", {row['shard']}, row {row['row']}"
+            for edit in row.get("edits", ()):
+                line += f", {edit['removed_characters']:,} characters less by {edit['step']}"
+            if row.get("redacted"):
+                line += ", redacted " + ", ".join(f"{count} {kind}" for kind, count in row["redacted"].items())
             lines.append(line)
         return "\n".join(lines)
 
 
 def document_story(output: str, doc_id: str) -> Story:
-    """Searches documents/ and every waterfall.  Raises UsageError if no document has that id."""
-    document = next(_rows_with(glob.glob(storage.join(output, DOCUMENTS, "*.parquet")), doc_id), None)
-    if document is None:
+    """Reads the ids of documents/, then the rows that are needed.  Raises UsageError if no document has that id."""
+    shards = sorted(glob.glob(storage.join(output, DOCUMENTS, "*.parquet")))
+    found = _place(shards, doc_id)
+    if found is None:
         raise UsageError(f"{output}: no document {doc_id!r} in {DOCUMENTS}/")
-    variants = {}
-    for path in sorted(glob.glob(storage.join(output, CORPORA, "*", WATERFALL))):
-        row = next(_rows_with([path], doc_id), None)
-        if row is not None:
-            variants[path.split("/")[-2]] = row
-    return Story(document, variants)
+    shard, row = found
+    index = shards.index(shard)
+    license_shard = annotation_shard(output, LICENSE, index)
+    manifest = storage.read_json(stage_manifest(output, DOCUMENTS))
+    document = row_of(shard, row)
+    return Story(
+        document,
+        os.path.relpath(shard, output),
+        row,
+        _proof(license_shard, row, document["text"]) if storage.exists(license_shard) else None,
+        {name: manifest[name] for name in ("code", "versions", "options")},
+        {
+            path.split("/")[-2]: _in_variant(output, path, doc_id, index, row)
+            for path in sorted(glob.glob(storage.join(output, CORPORA, "*", WATERFALL)))
+        },
+    )
 
 
-def _rows_with(paths: list[str], doc_id: str) -> Iterator[dict[str, Any]]:
-    for path in sorted(paths):
-        for batch in read_batches(path):
-            yield from batch.filter(pc.equal(batch.column("doc_id"), doc_id)).to_pylist()
+def _place(shards: list[str], doc_id: str) -> tuple[str, int] | None:
+    """(shard, row) of a document."""
+    for shard in shards:
+        first = 0
+        for batch in read_batches(shard, ["doc_id"]):
+            at = pc.index(batch.column("doc_id"), doc_id).as_py()
+            if at >= 0:
+                return shard, first + at
+            first += batch.num_rows
+    return None
+
+
+def _proof(path: str, row: int, text: str) -> dict[str, Any]:
+    """The licence, and the words of the document that prove it, where it is the document's own."""
+    license = {name: value for name, value in row_of(path, row).items() if name != "doc_id"}
+    start, end = license["span_start"], license["span_end"]
+    return {**license, "proof": text[start:end] if start is not None else None}
+
+
+def _in_variant(output: str, waterfall: str, doc_id: str, index: int, row: int) -> dict[str, Any]:
+    """What one variant decided, and what it made of the text, where the document is in its corpus."""
+    variant = waterfall.split("/")[-2]
+    fall = _place([waterfall], doc_id)
+    if fall is None:
+        raise UsageError(f"{waterfall}: says nothing of {doc_id!r}; the run is not finished")
+    told = {name: value for name, value in row_of(*fall).items() if name != "doc_id"}
+    place = _place(sorted(glob.glob(storage.join(output, CORPORA, variant, "data", "*.parquet"))), doc_id)
+    if place is None:
+        return told
+    spans = row_of(*place, ("pii",))["pii"] or []
+    told |= {"shard": os.path.relpath(place[0], output), "row": place[1]}
+    told["redacted"] = dict(sorted(Counter(span["kind"] for span in spans).items()))
+    told["edits"] = []
+    if told["verdict"] == TRAIN:
+        steps = storage.read_json(stage_manifest(output, corpus_directory(variant)))["options"].get("rules", [])
+        editors = [step.removesuffix(f"/{EDITS_COLUMN}") for step in steps if step.endswith(f"/{EDITS_COLUMN}")]
+        before = 0
+        for editor in editors:
+            edits = row_of(annotation_shard(output, editor, index), row, (EDITS_COLUMN,))[EDITS_COLUMN]
+            removed = sum(edit["end"] - edit["start"] - len(edit["replacement"]) for edit in edits or [])
+            told["edits"].append({"step": f"{editor}/{EDITS_COLUMN}", "removed_characters": removed - before})
+            before = removed
+    return told
+
+
+def row_of(path: str, row: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
+    """One row of a shard, of those columns that it has; reads them in its row group up to there."""
+    with storage.open_read(path) as file, pq.ParquetFile(file) as parquet:
+        known = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            if row < rows:
+                for batch in parquet.iter_batches(_ROWS_PER_READ, [group], known, use_threads=False):
+                    if row < batch.num_rows:
+                        return dict(batch.slice(row, 1).to_pylist()[0])
+                    row -= batch.num_rows
+            row -= rows
+    raise ValueError(f"{path}: has no row {row}")

@@ -146,19 +146,6 @@ class LicenseRule:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptOutRule:
-    """Drops what an opt-out list names: repository, owner, URL, domain, id, SWHID or content hash."""
-
-    opt_out: Any  # licenses.OptOut
-    name: str = "opt_out"
-    needs: tuple[str, ...] = ()
-
-    def judge(self, batch: pa.RecordBatch, annotations: Annotations) -> Verdicts:
-        hit, entries = self.opt_out.match(batch)
-        return _verdicts(~_bools(hit, False), [f"{self.name}/{entry}" for entry in entries.to_pylist()])
-
-
-@dataclasses.dataclass(frozen=True)
 class _OfColumn:
     """What rules on one column of an annotator share."""
 

@@ -140,15 +140,32 @@ def read_batches(path: str, columns: list[str] | None = None) -> Iterator[pa.Rec
             yield from split_by_bytes(batch)
 
 
+def equal_batches(batches: Iterable[pa.RecordBatch], rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+    """The same rows, `rows` to a batch but the last: a file made of them does not depend on how they came."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while batch.num_rows:
+            part = batch.slice(0, rows - count)
+            batch = batch.slice(part.num_rows)
+            waiting.append(part)
+            count += part.num_rows
+            if count == rows:
+                yield pa.concat_batches(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
 def row_count(path: str) -> int:
     with storage.open_read(path) as file:
         return pq.read_metadata(file).num_rows
 
 
-class _RowReader:
+class RowReader:
     """Hands out exactly the number of rows that is asked for, across batch borders."""
 
-    def __init__(self, path: str, columns: list[str] | None) -> None:
+    def __init__(self, path: str, columns: list[str] | None = None) -> None:
         self._path = path
         self._batches = read_batches(path, columns)
         self._rest: pa.RecordBatch | None = None
@@ -177,7 +194,7 @@ def read_aligned(
 
     annotations: annotator name -> path.  Raises ValueError, naming the file, where row i is of another document.
     """
-    readers = {name: _RowReader(path, None) for name, path in annotations.items()}
+    readers = {name: RowReader(path, None) for name, path in annotations.items()}
     for batch in read_batches(documents, columns):
         rows = {name: reader.take(batch.num_rows) for name, reader in readers.items()}
         for name, part in rows.items():

@@ -40,6 +40,19 @@ def documents() -> Documents:
 
 
 @pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run of tests/corpus.py, with all its stages; for tests that only look at it."""
+    from beam_runner import main
+    from tests.corpus import write_corpus, write_recipe
+
+    root = tmp_path_factory.mktemp("corpus")
+    write_corpus(root)
+    output = root / "out"
+    assert main(["run", str(write_recipe(root, output))]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with test data beside the checkout; tests that need it are skipped where it is not."""
     given = os.environ.get("GRISTMILL_SHARED")

@@ -115,7 +115,7 @@ variants:
   baseline: []
   gopher: [gopher@datatrove]
   dedup: [dedup]
-  full: [gopher@datatrove, dedup, license, opt_out]
+  full: [gopher@datatrove, dedup, license]
   null_gopher: {{random_like: gopher}}
   cleaned: [c4_fineweb, {{edit: c4_fineweb}}, {{rule: fineweb, allow_empty: true}}]
 """

@@ -9,16 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_runner import main
-from tests.corpus import write_corpus, write_recipe
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
-    output = root / "out"
-    assert main(["run", str(write_recipe(root, output))]) == 0
-    return output
+def output(finished_run: Path) -> Path:
+    return finished_run
 
 
 def waterfall(output: Path, variant: str) -> dict[str, dict[str, object]]:
@@ -66,7 +61,17 @@ def test_what_is_out_of_scope_is_in_no_variant_and_not_held_out(output: Path) ->
     }
     assert languages == {"en"}
     rules = [row["rule"] for row in waterfall(output, "baseline").values()]
-    assert rules.count("out_of_scope/language@1/language/de") == 3
+    assert rules.count("out_of_scope/language@1/language/de") == 2, "the third such page is opted out before"
+
+
+def test_what_is_opted_out_is_in_no_variant_and_not_held_out_and_leaves_a_tombstone(output: Path) -> None:
+    for variant in (output / "corpora").iterdir():
+        urls = [u for shard in variant.glob("data/*.parquet") for u in pq.read_table(shard)["url"].to_pylist() if u]
+        assert urls and not [url for url in urls if "site3.example.com" in url]
+        stones = pq.read_table(variant / "tombstones.parquet").to_pylist()
+        assert len(stones) == 5
+        assert {(stone["rule"], stone["date"]) for stone in stones} == {("opt_out/domain", "2026-01-15")}
+        assert "site3" not in str(stones)
 
 
 def test_copyleft_code_is_in_the_baseline_and_not_in_the_full_variant(output: Path) -> None:
@@ -127,3 +132,27 @@ def test_a_document_can_be_asked_for_its_way(output: Path, capsys: pytest.Captur
     some_id = next(d for d, row in waterfall(output, "full").items() if row["rule"] == "dedup")
     assert main(["inspect", str(output), "--doc", some_id]) == 0
     assert "full: dropped by dedup, value" in capsys.readouterr().out
+
+
+def test_the_record_of_a_document_tells_origin_proof_and_every_change(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pq.read_table(output / "documents").to_pylist()
+    trained = {d for d, row in waterfall(output, "cleaned").items() if row["verdict"] == "train"}
+    document = next(r for r in rows if r["doc_id"] in trained and "@company" in r["text"] and "More news" in r["text"])
+    capsys.readouterr()
+    assert main(["inspect", str(output), "--doc", document["doc_id"], "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["document"]["url"] == document["url"] and told["read"]["versions"]["pyarrow"]
+    assert pq.read_table(output / told["shard"]).slice(told["row"], 1)["doc_id"][0].as_py() == document["doc_id"]
+    cleaned, baseline = told["variants"]["cleaned"], told["variants"]["baseline"]
+    assert cleaned["redacted"] == baseline["redacted"] == {"EMAIL": 1} and baseline["edits"] == []
+    (edit,) = cleaned["edits"]
+    kept = pq.read_table(output / cleaned["shard"]).slice(cleaned["row"], 1).to_pylist()[0]
+    whole = pq.read_table(output / baseline["shard"]).slice(baseline["row"], 1).to_pylist()[0]
+    assert kept["doc_id"] == whole["doc_id"] == document["doc_id"]
+    assert edit["step"] == "c4_fineweb@datatrove/edits"
+    assert len(whole["text"]) - len(kept["text"]) == edit["removed_characters"] > 0
+    proof = next(r for r in rows if r["kind"] == "code")
+    assert main(["inspect", str(output), "--doc", proof["doc_id"]]) == 0
+    assert "licence by" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from licenses import OptOut, OptOutError
+from licenses.opt_out import email_sha256
 
 SHA = "ab" * 32
 SWHID = "swh:1:cnt:" + "0" * 40
@@ -135,6 +136,41 @@ def test_errors(tmp_path: Path, text: str, message: str) -> None:
         OptOutError, match="list.yaml" + (message if message.startswith(":") else ".*" + message)
     ):
         OptOut.load(path)
+
+
+def test_author() -> None:
+    hashed = email_sha256("Ada@Example.org ")
+    assert hashed == email_sha256("ada@example.org")
+    meta = [[("author_email", "ADA@example.org")], [("author_email_sha256", hashed.upper())], [("title", "x")], None]
+    documents = pa.record_batch({"meta": pa.array(meta, pa.map_(pa.string(), pa.string()))})
+    entry = f"entries: [{{author_email_sha256: {hashed}, date: 2026-01-01, reason: r}}]"
+    mask, _ = OptOut.parse(entry).match(documents)
+    assert mask.to_pylist() == [True, True, False, False]
+
+
+def test_csv_and_yaml_say_the_same() -> None:
+    table = "date,field,reason,value\n2026-01-01,repo,\"r, s\",Octo/Cat\n\n2026-01-02,domain,r,*.Example.net\n"
+    listed = OptOut.parse_csv(table)
+    text = (
+        "entries:\n  - {repo: Octo/Cat, date: 2026-01-01, reason: 'r, s'}\n"
+        "  - {domain: example.net, date: 2026-01-02, reason: r}"
+    )
+    assert [(e.field, e.value, e.date, e.reason) for e in listed.entries] == [
+        (e.field, e.value, e.date, e.reason) for e in OptOut.parse(text).entries
+    ]
+    with pytest.raises(OptOutError, match=":3: repo 'octo/cat' stands already in line 2"):
+        OptOut.parse_csv("field,value,date,reason\nrepo,octo/cat,2026-01-01,r\nrepo,Octo/Cat,2026-01-01,r")
+
+
+def test_lists_are_joined_by_the_earliest_wish_in_one_order() -> None:
+    def listed(*days: int) -> OptOut:
+        rows = "".join(f"domain,d{day % 3}.example,2026-01-{day:02d},r\n" for day in days)
+        return OptOut.parse_csv("field,value,date,reason\n" + rows)
+
+    first, second = listed(7, 2), listed(4, 6)
+    joined = OptOut.joined([first, second])
+    assert [(e.value, e.date.day) for e in joined.entries] == [("d0.example", 6), ("d1.example", 4), ("d2.example", 2)]
+    assert OptOut.joined([second, first]).sha256 == joined.sha256 != OptOut.joined([first]).sha256
 
 
 def test_missing_file() -> None:

@@ -80,7 +80,7 @@ def curated(tmp_path: Path) -> tuple[Path, list[dict[str, Any]], Variant]:
     variant = Variant("v", (FamilyRule("family@x"), DuplicateRule(threshold=0.8)))
     worker = CurateUnits(output, (variant,), ("dedup", "family@x"))
     records = list(worker.run(CurateUnit(0, 1, (0,)).to_bytes()))
-    curate.merge_waterfall(output, "v", [CurateUnit(0, 1, (0,))])
+    curate.merge_parts(output, "v", curate.WATERFALL, [CurateUnit(0, 1, (0,))])
     return tmp_path, records, variant
 
 

@@ -1,0 +1,111 @@
+"""Opt-out in a corpus: what a document's going leaves behind, and which units a changed list touches.
+
+A wish holds for every variant and for the held-out set.  It leaves a tombstone, which names neither the document nor
+the person: who has the list can tell whether a wish was carried out, and nobody else learns whose it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from licenses import OptOut
+from licenses.opt_out import COLUMNS
+from pipelines import storage
+from pipelines.ingest import document_shard
+from pipelines.shards import read_batches
+
+RULE = "opt_out"
+TOMBSTONES = "tombstones.parquet"
+TOMBSTONE_SCHEMA = pa.schema(
+    [
+        pa.field("id_sha256", pa.string(), nullable=False, metadata={"description": "of the document's id"}),
+        pa.field("rule", pa.string(), nullable=False, metadata={"description": "opt_out/ and the field of the entry"}),
+        pa.field("date", pa.string(), nullable=False, metadata={"description": "of the wish, YYYY-MM-DD"}),
+        pa.field("entry_sha256", pa.string(), nullable=False, metadata={"description": "of field:value of the entry"}),
+    ]
+)
+Tombstone = tuple[str, str, str]  # rule, date, entry_sha256
+
+
+def id_sha256(doc_id: str) -> str:
+    return hashlib.sha256(doc_id.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class OptedOut:
+    """Which rows of a batch are opted out: [rows] int32 places in the list's entries, null where none matches."""
+
+    opt_out: OptOut
+    found: pa.Array
+
+    @classmethod
+    def of(cls, opt_out: OptOut | None, batch: pa.RecordBatch) -> OptedOut:
+        if opt_out is None:
+            return cls(OptOut(()), pa.nulls(batch.num_rows, pa.int32()))
+        return cls(opt_out, opt_out.match_entries(batch))
+
+    @property
+    def rows(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return pc.is_valid(self.found).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+    def rule(self, row: int) -> str:
+        return self._tombstone(row)[0]
+
+    def _tombstone(self, row: int) -> Tombstone:
+        entry = self.opt_out.entries[self.found[row].as_py()]
+        return f"{RULE}/{entry.field}", entry.date.isoformat(), entry.sha256
+
+    def tombstones(self, doc_ids: pa.Array) -> dict[str, Tombstone]:
+        """id_sha256 -> what its tombstone says, in the order of the rows."""
+        return {id_sha256(doc_ids[int(row)].as_py()): self._tombstone(int(row)) for row in np.flatnonzero(self.rows)}
+
+
+def tombstone_batch(tombstones: Mapping[str, Tombstone]) -> pa.RecordBatch:
+    rows = [(key, *rest) for key, rest in tombstones.items()]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(TOMBSTONE_SCHEMA)
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=TOMBSTONE_SCHEMA)
+
+
+def read_tombstones(path: str) -> dict[str, Tombstone]:
+    """Raises FileNotFoundError."""
+    if not storage.exists(path):
+        raise FileNotFoundError(path)
+    found: dict[str, Tombstone] = {}
+    for batch in read_batches(path):
+        for row in batch.to_pylist():
+            found[row["id_sha256"]] = (row["rule"], row["date"], row["entry_sha256"])
+    return found
+
+
+def touched_shards(
+    output: str, shards: Sequence[int], opt_out: OptOut | None, before: Mapping[str, Tombstone]
+) -> set[int]:
+    """The document shards that hold a document of which the list says something else than its tombstone.
+
+    Reads the columns of documents that decide, never text.  Ids are hashed where a wish may have been taken back.
+    """
+    touched: set[int] = set()
+    now: dict[str, Tombstone] = {}
+    for index in shards:
+        for batch in _deciding_columns(output, index):
+            mine = OptedOut.of(opt_out, batch).tombstones(batch.column("doc_id"))
+            now.update(mine)
+            if any(before.get(key) != told for key, told in mine.items()):
+                touched.add(index)
+    taken_back = before.keys() - now.keys()
+    if taken_back:
+        for index in shards:
+            ids = (each for batch in _deciding_columns(output, index) for each in batch.column("doc_id").to_pylist())
+            if any(id_sha256(each) in taken_back for each in ids):
+                touched.add(index)
+    return touched
+
+
+def _deciding_columns(output: str, index: int) -> Iterable[pa.RecordBatch]:
+    return read_batches(document_shard(output, index), list(COLUMNS))
