@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.comparing_verbs import add_comparing_verbs, with_sets
 from pipelines.errors import UsageError
+from pipelines.people_verbs import add_lookup, add_people_verbs, look_up
 from pipelines.plain_files import INPUT_HELP, TEXTS_HELP
 
 OK, FAILED, WRONG = 0, 1, 2
@@ -192,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     add_comparing_verbs(verb, with_engine, with_json, _run_stages)
+    add_people_verbs(verb, with_engine, with_json, _driver)
 
     redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
     redact.add_argument("input", help=INPUT_HELP)
@@ -209,8 +211,9 @@ def _parser() -> argparse.ArgumentParser:
 
     with_recipe(verb("ablate", _ablate, "train the proxies of a finished recipe and judge its variants"))
     with_recipe(verb("report", _report, "write report.html, report.md and report.json again"))
-    inspect = with_json(verb("inspect", _inspect, "show a shard, or a document's way through the rules"))
-    inspect.add_argument("path", help="a Parquet shard, or an output folder together with --doc")
+    inspect = with_json(verb("inspect", _inspect, "a shard, a document's way through the rules, or what is in a run"))
+    inspect.add_argument("path", help="a Parquet shard; an output folder together with --doc; or the word lookup")
+    add_lookup(inspect)
     inspect.add_argument("--doc", help="doc_id whose waterfall in every variant is shown")
     inspect.add_argument("--rows", type=_positive, default=5, help="rows of a shard (default: 5)")
     check = with_json(verb("validate", _validate, "check the hashes and the books of an output folder"))
@@ -474,7 +477,7 @@ def _curate(options: argparse.Namespace) -> int:
     from pipelines.plain_files import plain_sources
 
     recipe = recipe_of(
-        asked.for_plain_files(options.variant, options.output, plain_sources([options.input], "input")),
+        asked.for_plain_files(options.variant, options.output, plain_sources([options.input], "input", options.output)),
         annotators=factories(),
     )
     _driver(options, recipe).run()
@@ -516,6 +519,8 @@ def _validate(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from pipelines.inspection import document_story, shard_sample
 
+    if options.path == "lookup":
+        return look_up(options)
     found = document_story(options.path, options.doc) if options.doc else shard_sample(options.path, options.rows)
     print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if options.json else found.text())
     return OK

@@ -2,10 +2,13 @@
 
     PYTHON bench/dedup_peers.py WORK PEER CORPUS OUTPUT
 
-WORK signatures: datasketch, gaoya, rensa, datatrove; times the signatures of all texts, shingling included.
-WORK search: datasketch, datasketch-checked, gaoya, rensa, datatrove; times everything from the texts to the clusters.
-CORPUS is read before the clock, except by datatrove's stages, which read their own copy of it.  OUTPUT of a search gets
-one cluster number a document, as JSON.  The last line of stdout is {"cpu_s", "wall_s"}.
+WORK signatures: datasketch, gaoya, rensa, datatrove, text-dedup, data-juicer; times the signatures of all texts,
+shingling included.  WORK search: the same, and datasketch-checked and text-dedup-checked, which compare signatures
+(text-dedup: shingles) before they merge; times everything from the texts to the clusters.
+
+CORPUS is read before the clock, except by datatrove's stages and text-dedup, which read their own copy of it.  OUTPUT
+of a search gets {"label": one cluster number a document}, or of data-juicer, which tells no clusters, {"kept": numbers
+of the documents that stay}, as JSON.  The last line of stdout is {"cpu_s", "wall_s"}.
 
 datasketch and rensa take sets of shingles: 5 words, lower case, made by the two lines below and counted in their time.
 """
@@ -16,6 +19,8 @@ import json
 import os
 import re
 import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -157,6 +162,87 @@ def datatrove_clusters(texts: list[str], folder: str) -> list[int]:
     return label
 
 
+def text_dedup_signatures(texts: list[str]) -> None:
+    from text_dedup.config.algorithms.minhash import MinHashAlgorithmConfig
+
+    config = MinHashAlgorithmConfig(
+        algorithm_name="minhash",
+        text_column="text",
+        num_perm=128,
+        ngram_size=5,
+        threshold=0.8,
+        hash_bits=64,
+        num_proc=1,
+    )
+    embed = config.get_embed_func()
+    for i, text in enumerate(texts):
+        embed([text], [i])
+
+
+TEXT_DEDUP = """[input]
+input_type = "local_files"
+file_type = "parquet"
+[input.read_arguments]
+path = "{folder}/in"
+split = "train"
+cache_dir = "{folder}/cache"
+[algorithm]
+algorithm_name = "minhash"
+text_column = "text"
+seed = 42
+num_perm = 128
+threshold = 0.8
+hash_bits = 64
+ngram_size = 5
+num_proc = 2
+check_false_positive = {checked}
+[output]
+output_dir = "{folder}/out"
+save_clusters = true
+[debug]
+enable_profiling = false
+"""
+
+
+def text_dedup_clusters(texts: list[str], folder: str) -> list[int]:
+    """Its release keeps no member of a cluster, so the clusters are read and not the documents that it leaves."""
+    import pickle
+
+    done = subprocess.run(
+        [sys.executable, "-m", "text_dedup.minhash"], cwd=folder, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-1500:])
+    with open(f"{folder}/out/clusters.pickle", "rb") as file:
+        parents = pickle.load(file)
+    return [-2 - int(parents[i]) if i in parents else i for i in range(len(texts))]
+
+
+def juicer():
+    import data_juicer.ops.base_op as base
+    from data_juicer.ops.deduplicator.document_minhash_deduplicator import DocumentMinhashDeduplicator
+
+    base.free_models = lambda *_: None  # would install PyTorch to tell it that there is no model
+    return DocumentMinhashDeduplicator(
+        tokenization="space", window_size=5, num_permutations=128, jaccard_threshold=0.8, num_proc=2
+    )
+
+
+def juicer_signatures(texts: list[str]) -> None:
+    operator = juicer()
+    for text in texts:
+        operator.compute_hash({"text": text})
+
+
+def juicer_kept(texts: list[str]) -> list[int]:
+    from data_juicer.core.data import NestedDataset
+    from datasets import Dataset
+
+    operator = juicer()
+    told = operator.run(NestedDataset(Dataset.from_dict({"text": texts, "number": list(range(len(texts)))})))
+    return list(told["number"])
+
+
 def components(count: int, pairs: Pairs) -> list[int]:
     parent = list(range(count))
 
@@ -188,11 +274,21 @@ def main(work: str, peer: str, corpus: str, output: str) -> None:
             with open(f"{folder}/in/{number}.jsonl", "w", encoding="utf-8") as file:
                 for i in range(start, stop):
                     file.write(json.dumps({"id": str(i), "text": texts[i]}) + "\n")
+    if peer.startswith("text-dedup") and work == "search":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        os.makedirs(f"{folder}/in")
+        pq.write_table(pa.table({"text": texts}), f"{folder}/in/all.parquet")
+        with open(f"{folder}/config.toml", "w", encoding="utf-8") as file:
+            file.write(TEXT_DEDUP.format(folder=folder, checked=str(peer.endswith("-checked")).lower()))
     signatures: dict[str, Callable[[], object]] = {
         "datasketch": lambda: datasketch_hashes(texts),
         "rensa": lambda: rensa_hashes(texts),
         "gaoya": lambda: gaoya_index(texts, parallel=False),
         "datatrove": lambda: datatrove_signatures(texts),
+        "text-dedup": lambda: text_dedup_signatures(texts),
+        "data-juicer": lambda: juicer_signatures(texts),
     }
     searches: dict[str, Callable[[], list[int]]] = {
         "datasketch": lambda: components(len(texts), datasketch_pairs(texts, checked=False)),
@@ -200,14 +296,18 @@ def main(work: str, peer: str, corpus: str, output: str) -> None:
         "rensa": lambda: components(len(texts), rensa_pairs(texts)),
         "gaoya": lambda: components(len(texts), gaoya_pairs(texts)),
         "datatrove": lambda: datatrove_clusters(texts, folder),
+        "text-dedup": lambda: text_dedup_clusters(texts, folder),
+        "text-dedup-checked": lambda: text_dedup_clusters(texts, folder),
+        "data-juicer": lambda: juicer_kept(texts),
     }
     begin, cpu = time.perf_counter(), cpu_seconds()
     found = (signatures if work == "signatures" else searches)[peer]()
     told = {"wall_s": time.perf_counter() - begin, "cpu_s": cpu_seconds() - cpu}
     if work == "search":
         with open(output, "w", encoding="utf-8") as file:
-            json.dump(found, file)
-    print(json.dumps(told))
+            json.dump({"kept" if peer == "data-juicer" else "label": found}, file)
+    shutil.rmtree(folder, ignore_errors=True)
+    print("\n" + json.dumps(told))
 
 
 if __name__ == "__main__":

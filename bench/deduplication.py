@@ -1,18 +1,22 @@
 """Deduplication: signatures, quality against the exact truth, and speed, beside peers in the same run.
 
-    PYTHONPATH=. python bench/deduplication.py CORPUS [--peer NAME=PYTHON ...] [--plant] [--repeats N] [--json FILE]
+    PYTHONPATH=. python bench/deduplication.py CORPUS [--peer NAME=PYTHON ...] [--plant] [--repeats N] [--plot FILE]
+        [--speed-only]
 
 CORPUS: JSON Lines with `text`, or a folder of document shards.  --plant adds edited copies of the texts (words changed
 at 1, 2 and 10 %, a block of 10 % changed, sentences shuffled, exact), chosen by a seed.  Peers: bench/dedup_peers.py;
-an interpreter each.
+an interpreter each, one that cannot run is a row that says why.  --speed-only: the search without the truth, for a
+corpus that is too large for it.  --plot: the last table as a figure (SVG).
 
 Truth: all pairs with Jaccard similarity >= 0.8 of their sets of 5-word shingles (`\\w+`, lower case, as strings), by a
 product of sparse matrices: nothing is sampled or hashed.  Columns of the search, threshold 0.8:
 
 recall      true pairs whose documents stand in one cluster / true pairs
 precision   pairs of the answer (of a cluster) that are connected by true pairs / pairs of the answer
+kept        documents that stay; wrong: of those that go, how many are in no true pair
 MB/s        10^6 bytes of text a second of wall time, two processes or threads allowed; start-up excluded for ours
-            (the same search on two documents is subtracted), imports excluded for peers
+            (the same search on two documents is subtracted), imports excluded for peers but for text-dedup, which is a
+            program.  cpu: a second of CPU time
 
 The last table: the share of pairs of a similarity that the bands make candidates, beside theory.
 """
@@ -20,17 +24,19 @@ The last table: the share of pairs of a similarity that the bands make candidate
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +54,14 @@ from quality_signals.text_batch import SharedTexts
 
 THRESHOLD = 0.8
 _WORD = re.compile(r"\w+")
-OURS = {"minhash@1": "gaoya", "minhash@datasketch": "datasketch", "minhash@datatrove": "datatrove"}
-SEARCHES = ("gaoya", "rensa", "datasketch", "datasketch-checked", "datatrove")
+OURS = {
+    "minhash@1": ("gaoya", "rensa", "text-dedup", "data-juicer"),
+    "minhash@datasketch": ("datasketch",),
+    "minhash@datatrove": ("datatrove",),
+}
+SEARCHES = (
+    "gaoya", "rensa", "datasketch", "datasketch-checked", "datatrove", "text-dedup", "text-dedup-checked", "data-juicer"
+)  # fmt: skip
 
 
 # -- corpus and truth --------------------------------------------------------------------------------------
@@ -115,8 +127,8 @@ def similar_pairs(texts: Sequence[str], least: float) -> tuple[np.ndarray, np.nd
     return np.concatenate(pairs), np.concatenate(values)
 
 
-def quality(label: Sequence[int], pairs: np.ndarray) -> tuple[float, float, int]:
-    """Recall and precision over pairs, and documents kept."""
+def quality(label: Sequence[int], pairs: np.ndarray) -> tuple[float, float]:
+    """Recall and precision over pairs."""
     labels = np.unique(np.array(label), return_inverse=True)[1]
     found = np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]]) if len(pairs) else 1.0
     graph = sparse.coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(labels), len(labels)))
@@ -127,7 +139,7 @@ def quality(label: Sequence[int], pairs: np.ndarray) -> tuple[float, float, int]
 
     said = inside(Counter(labels.tolist()))
     right = inside(Counter(zip(labels.tolist(), truth.tolist(), strict=True)))
-    return float(found), right / said if said else 1.0, len(set(labels.tolist()))
+    return float(found), right / said if said else 1.0
 
 
 # -- what is measured --------------------------------------------------------------------------------------
@@ -150,35 +162,95 @@ def signature_speed(name: str, texts: Sequence[str], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def own_search(texts: Sequence[str], folder: Path, clusters: str) -> tuple[list[int], float]:
-    """One cluster number a document, and wall seconds."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Search:
+    """What a search answered, or why it did not run, and what it cost.  label: one cluster number a document."""
+
+    name: str
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    kept: tuple[int, ...] = ()
+    label: tuple[int, ...] = ()
+    failed: str = ""
+    documents: int = 0
+
+    def row(self, megabytes: float, pairs: np.ndarray | None) -> str:
+        if self.failed:
+            return f"| {self.name} | not run: {self.failed} |"
+        found, wrong = ["", ""], ""
+        if pairs is not None:
+            gone = np.ones(self.documents, np.bool_)
+            gone[list(self.kept)] = False
+            wrong = f"{int(gone.sum()) - int(gone[np.unique(pairs)].sum()):,}"
+            if self.label:
+                found = [f"{value:.4f}" for value in quality(self.label, pairs)]
+        # A corpus so small that start-up and its noise are all there is has no speed.
+        speeds = ["" if seconds <= 0 else f"{megabytes / seconds:.3g}" for seconds in (self.wall_s, self.cpu_s)]
+        cells = [self.name, *found, f"{len(self.kept):,}", wrong, *speeds]
+        return "| " + " | ".join(cells) + " |"
+
+
+def _ran(command: Sequence[str], **more: Any) -> tuple[str, float, float]:
+    """stdout, wall seconds and CPU seconds.  Raises RuntimeError."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=err, **more)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for file in (out, err):
+            file.seek(0)
+        if process.returncode:
+            raise RuntimeError((err.read().decode(errors="replace").strip() or "no message").splitlines()[-1])
+        text = out.read().decode(errors="replace")
+    return text, seconds, usage.ru_utime + usage.ru_stime
+
+
+def own_search(texts: Sequence[str], folder: Path, clusters: str) -> Search:
     from pipelines.shards import read_batches
 
     path = folder / f"corpus-{len(texts)}.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps({"id": f"{i:09d}", "text": text}) + "\n" for i, text in enumerate(texts))
+    if not path.exists():
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"id": f"{i:09d}", "text": text}) + "\n" for i, text in enumerate(texts))
     output = folder / f"out-{clusters}-{len(texts)}"
     command = [sys.executable, "-m", "beam_runner", "dedup", str(path), "--method", "minhash", "--workers", "2"]
     command += ["--threshold", str(THRESHOLD), "--clusters", clusters, "--output", str(output)]
-    begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    seconds = time.perf_counter() - begin
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
+    _, wall, cpu = _ran(command, env={**os.environ, "PYTHONPATH": os.getcwd()})
     label = list(range(len(texts)))
     for shard in sorted((output / "annotations" / "dedup").glob("part-*.parquet")):
         for batch in read_batches(str(shard), ["doc_id", "duplicate_of"]):
             for document, kept in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 label[int(document)] = int(kept or document)
-    return label, seconds
+    shutil.rmtree(output)
+    kept = tuple(i for i, each in enumerate(label) if i == each)
+    return Search(f"gristmill, {clusters}", wall, cpu, kept, tuple(label), documents=len(texts))
+
+
+def without_start(search: Search, start: Search) -> Search:
+    return dataclasses.replace(search, wall_s=search.wall_s - start.wall_s, cpu_s=search.cpu_s - start.cpu_s)
 
 
 def child(python: str, *arguments: str) -> dict[str, float]:
+    """What a peer told of its work.  Raises RuntimeError, in a line, where it could not."""
+    if not Path(python).exists():
+        raise RuntimeError(f"{python} is not there")
     command = [python, str(Path(__file__).with_name("dedup_peers.py")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-1500:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    text, _, _ = _ran(command, env={**os.environ, "PIP_NO_INDEX": "1"})
+    return json.loads(text.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def peer_search(name: str, python: str, jsonl: Path, folder: Path, documents: int) -> Search:
+    answer = folder / f"{name}.json"
+    try:
+        told = child(python, "search", name, str(jsonl), str(answer))
+    except (RuntimeError, OSError) as error:
+        return Search(name, failed=str(error)[:200])
+    found = json.loads(answer.read_text())
+    label = tuple(found.get("label", ()))
+    firsts = {cluster: i for i, cluster in reversed(list(enumerate(label)))}
+    kept = tuple(sorted(firsts.values())) if label else tuple(found["kept"])
+    return Search(name, told["wall_s"], told["cpu_s"], kept, label, documents=documents)
 
 
 def band_curve(texts: Sequence[str], pairs: np.ndarray, similarity: np.ndarray) -> list[tuple[str, int, float, float]]:
@@ -197,55 +269,114 @@ def band_curve(texts: Sequence[str], pairs: np.ndarray, similarity: np.ndarray) 
     return rows
 
 
+# -- the tables --------------------------------------------------------------------------------------------
+
+
+def signature_rows(texts: Sequence[str], jsonl: Path, peers: Mapping[str, str], repeats: int) -> None:
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    print("| signatures, one core | MB/s | peer | MB/s | times |\n|---|---|---|---|---|", flush=True)
+    for ours, others in OURS.items():
+        own = megabytes / signature_speed(ours, texts, repeats)
+        for peer in others:
+            cells = [peer, "not given", ""]
+            if peer in peers:
+                try:
+                    times = [child(peers[peer], "signatures", peer, str(jsonl), "")["cpu_s"] for _ in range(repeats)]
+                    other = megabytes / statistics.median(times)
+                    cells = [peer, f"{other:.3g}", f"{own / other:.1f}"]
+                except (RuntimeError, OSError) as error:
+                    cells = [peer, f"not run: {error}"[:200], ""]
+            print(f"| {ours} | {own:.1f} | " + " | ".join(cells) + " |", flush=True)
+
+
+def search_rows(
+    texts: Sequence[str], jsonl: Path, peers: Mapping[str, str], folder: Path, pairs: np.ndarray | None
+) -> None:
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    print("\n| search, two cores | recall | precision | kept | wrong | MB/s | cpu |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    own_search(texts[:2], folder, "star")  # compiles what is not compiled yet
+    for clusters in ("components", "star"):
+        start = own_search(texts[:2], folder, clusters)
+        print(without_start(own_search(texts, folder, clusters), start).row(megabytes, pairs), flush=True)
+    for name in SEARCHES:
+        python = peers.get(name.removesuffix("-checked"))
+        if python is not None:
+            print(peer_search(name, python, jsonl, folder, len(texts)).row(megabytes, pairs), flush=True)
+
+
+def figure(rows: Sequence[tuple[str, int, float, float]], bands: dedup.Bands) -> str:
+    """The chance of a pair to be measured, as a line; the shares that were found, as dots.  SVG."""
+    width, height, left, bottom = 640, 360, 60, 50
+
+    def at(similarity: float, share: float) -> str:
+        x = left + similarity * (width - left - 20)
+        return f"{x:.1f},{height - bottom - share * (height - bottom - 20):.1f}"
+
+    curve = " ".join(at(s / 200, float(bands.probability(s / 200))) for s in range(201))
+    dots = []
+    for name, count, share, theory in rows:
+        low, _, high = name.partition(" to ")
+        x, y = at((float(low) + float(high)) / 2, share).split(",")
+        told = f"{name}: {share:.4f} of {count:,} pairs, theory {theory:.4f}"
+        dots.append(f'<circle cx="{x}" cy="{y}" r="4" fill="#c33"><title>{told}</title></circle>')
+    ticks = []
+    for tenth in range(0, 11, 2):
+        x, y = at(tenth / 10, 0).split(",")
+        ticks.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="middle">{tenth / 10:g}</text>')
+        x, y = at(0, tenth / 10).split(",")
+        ticks.append(f'<text x="{float(x) - 8:.1f}" y="{float(y) + 4:.1f}" text-anchor="end">{tenth / 10:g}</text>')
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+        ' font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<polyline points="{at(0, 1)} {at(0, 0)} {at(1, 0)}" fill="none" stroke="#888"/>',
+        f'<polyline points="{curve}" fill="none" stroke="#36c" stroke-width="2"/>',
+        *dots,
+        *ticks,
+        f'<text x="{width // 2}" y="{height - 12}" text-anchor="middle">Jaccard similarity of a pair</text>',
+        f'<text x="{left + 10}" y="32" fill="#36c">chance to be measured, {bands.count} bands of {bands.rows}</text>',
+        f'<text x="{left + 10}" y="50" fill="#c33">share of pairs that were</text>',
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Deduplication beside its peers.")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--plant", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--speed-only", action="store_true")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     peers = dict(each.split("=", 1) for each in options.peer)
     texts = texts_of(options.corpus)
     texts = planted(texts) if options.plant else texts
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    pairs, similarity = similar_pairs(texts, 0.3)
-    true = pairs[similarity >= THRESHOLD]
-    print(f"{len(texts):,} texts, {megabytes:.1f} MB; {len(true):,} pairs at {THRESHOLD} or more\n")
+    told = f"{len(texts):,} texts, {megabytes:.1f} MB"
+    if options.speed_only:
+        print(told, flush=True)
+    else:
+        pairs, similarity = similar_pairs(texts, 0.3)
+        true = pairs[similarity >= THRESHOLD]
+        print(f"{told}; {len(true):,} pairs at {THRESHOLD} or more\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        jsonl = folder / "corpus.jsonl"
+        jsonl = Path(name) / "corpus.jsonl"
         with jsonl.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
-        print("| signatures, one core | MB/s | peer | MB/s | times |\n|---|---|---|---|---|", flush=True)
-        for ours, peer in OURS.items():
-            own = megabytes / signature_speed(ours, texts, options.repeats)
-            cells = [f"{peer}: not given", "", ""]
-            if peer in peers:
-                times = [
-                    child(peers[peer], "signatures", peer, str(jsonl), "")["cpu_s"] for _ in range(options.repeats)
-                ]
-                other = megabytes / statistics.median(times)
-                cells = [peer, f"{other:.3g}", f"{own / other:.1f}"]
-            print(f"| {ours} | {own:.1f} | " + " | ".join(cells) + " |", flush=True)
-        print("\n| search, two cores | recall | precision | kept | MB/s |\n|---|---|---|---|---|", flush=True)
-        for clusters in ("components", "star"):
-            _, start = own_search(texts[:2], folder, clusters)
-            label, seconds = own_search(texts, folder, clusters)
-            recall, precision, kept = quality(label, true)
-            speed = megabytes / max(seconds - start, 1e-9)
-            print(f"| gristmill, {clusters} | {recall:.4f} | {precision:.4f} | {kept:,} | {speed:.1f} |", flush=True)
-        for each in SEARCHES:
-            python = peers.get(each.partition("-")[0])
-            if python is None:
-                continue
-            answer = folder / f"{each}.json"
-            told = child(python, "search", each, str(jsonl), str(answer))
-            recall, precision, kept = quality(json.loads(answer.read_text()), true)
-            speed = megabytes / told["wall_s"]
-            print(f"| {each} | {recall:.4f} | {precision:.4f} | {kept:,} | {speed:.3g} |", flush=True)
+        if not options.speed_only:
+            signature_rows(texts, jsonl, peers, options.repeats)
+        search_rows(texts, jsonl, peers, Path(name), None if options.speed_only else true)
+    if options.speed_only:
+        return 0
+    rows = band_curve(texts, pairs, similarity)
     print("\n| similarity | pairs | candidates | theory |\n|---|---|---|---|")
-    for name, count, share, theory in band_curve(texts, pairs, similarity):
+    for name, count, share, theory in rows:
         print(f"| {name} | {count:,} | {share:.4f} | {theory:.4f} |")
+    if options.plot is not None:
+        options.plot.write_text(figure(rows, dedup.choose_bands(THRESHOLD, 128)), encoding="utf-8")
     return 0
 
 

@@ -76,38 +76,37 @@ def parameters(rate: float) -> tuple[float, int]:
     return best
 
 
+@njit(inline="always")
+def _block(key, blocks):  # type: ignore[no-untyped-def]
+    """Of a key its state, the first word of its block, and the first probes in it."""
+    state = mix64(key ^ _C1)
+    return state, (((state >> _HALF) * blocks) >> _HALF) * np.uint64(_WORDS), mix64(state + _C2)
+
+
+@njit(inline="always")
+def _probe(slices, state, number):  # type: ignore[no-untyped-def]
+    """The bit of the block that a probe looks at, and the probes that are left after it."""
+    if number and number % _PROBES_A_WORD == 0:
+        slices = mix64(slices ^ state)
+    return slices & _PROBE_MASK, slices >> _PROBE_BITS
+
+
 @njit()
 def _add(keys, bits, blocks, probes):  # type: ignore[no-untyped-def]
     for i in range(keys.size):
-        state = mix64(keys[i] ^ _C1)
-        base = (((state >> _HALF) * blocks) >> _HALF) * np.uint64(_WORDS)
-        slices = mix64(state + _C2)
-        left = _PROBES_A_WORD
-        for _ in range(probes):
-            if left == 0:
-                slices = mix64(slices ^ state)
-                left = _PROBES_A_WORD
-            bit = slices & _PROBE_MASK
-            slices >>= _PROBE_BITS
-            left -= 1
+        state, base, slices = _block(keys[i], blocks)
+        for number in range(probes):
+            bit, slices = _probe(slices, state, number)
             bits[base + (bit >> _SIX)] |= _ONE << (bit & _LOW)
 
 
 @njit()
 def _contains(keys, bits, blocks, probes, add, found):  # type: ignore[no-untyped-def]
     for i in range(keys.size):
-        state = mix64(keys[i] ^ _C1)
-        base = (((state >> _HALF) * blocks) >> _HALF) * np.uint64(_WORDS)
-        slices = mix64(state + _C2)
-        left = _PROBES_A_WORD
+        state, base, slices = _block(keys[i], blocks)
         missing = np.uint64(0)
-        for _ in range(probes):
-            if left == 0:
-                slices = mix64(slices ^ state)
-                left = _PROBES_A_WORD
-            bit = slices & _PROBE_MASK
-            slices >>= _PROBE_BITS
-            left -= 1
+        for number in range(probes):
+            bit, slices = _probe(slices, state, number)
             word = base + (bit >> _SIX)
             mask = _ONE << (bit & _LOW)
             missing |= mask & ~bits[word]

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from dedup.contamination_sets import LABEL, QUERY, TARGET, Text
 from dedup.contamination_words import VIEWS, FoldedWords
+from dedup.hash_tables import hash_table
 from dedup.hashing import Hashes, mix64
 from quality_signals.codepoints import CodePoints, equal_ranges, hash_range, number_ranges
 from quality_signals.compiled import njit
@@ -88,19 +89,6 @@ def _gram_hashes(points, starts, ends, firsts, n, hashes):  # type: ignore[no-un
         for word in range(firsts[k], firsts[k] + n):
             state = state * _B + hash_range(points, starts[word], ends[word])
         hashes[k] = mix64(state)
-
-
-@njit(error_model="numpy")
-def _fill(hashes, slots, seen):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(slots) - 1)
-    bits = np.uint64(64 * len(seen) - 1)
-    for gram in range(len(hashes)):
-        slot = hashes[gram] & mask
-        while slots[slot] >= 0:
-            slot = (slot + _ONE) & mask
-        slots[slot] = gram
-        bit = hashes[gram] >> _SHIFT & bits
-        seen[bit >> np.uint64(6)] |= _ONE << (bit & np.uint64(63))
 
 
 @njit(error_model="numpy")
@@ -215,10 +203,7 @@ def build_index(texts: Sequence[Text], n: int, view: str, answers: bool = False)
     np.cumsum(np.bincount(pairs[:, 0], minlength=len(first)), out=owner_offsets[1:])
     hashes = np.empty(len(first), np.uint64)
     _gram_hashes(words.points, words.starts, words.ends, first, n, hashes)
-    slots = np.full(1 << max(4, (4 * len(first)).bit_length()), -1, np.int64)
-    # 32 bits a gram: one lookup in 30 or fewer goes on to the table, and 32 kB to 1 MB stay in the cache.
-    seen = np.zeros(1 << max(6, min(17, (len(first) // 2).bit_length())), np.uint64)
-    _fill(hashes, slots, seen)
+    slots, seen = hash_table(hashes)
     return GramIndex(
         n,
         view,

@@ -23,6 +23,7 @@ import numpy as np
 from dedup.contamination_ngrams import text_batch
 from dedup.contamination_sets import TARGET, Text
 from dedup.contamination_words import lowered_to_original
+from dedup.hash_tables import hash_table
 from dedup.hashing import Hashes
 from dedup.lower_case import lower_case
 from quality_signals.codepoints import SPACE, CodePoints, class_table, equal_ranges, number_ranges
@@ -158,19 +159,6 @@ def _choose(offsets, ids, counts, window, place, chosen):  # type: ignore[no-unt
         at += size - length + 1
 
 
-@njit(error_model="numpy")
-def _fill(keys, slots, seen):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(slots) - 1)
-    bits = np.uint64(64 * len(seen) - 1)
-    for k in range(len(keys)):
-        slot = keys[k] & mask
-        while slots[slot] >= 0:
-            slot = (slot + _ONE) & mask
-        slots[slot] = k
-        bit = keys[k] >> _SHIFT & bits
-        seen[bit >> _SIX] |= _ONE << (bit & _LOW_SIX)
-
-
 def build_index(texts: Sequence[Text], form: Form) -> SubstringIndex:
     """Time and memory linear in the texts (sorting apart)."""
     numbers = [i for i, text in enumerate(texts) if text.role == TARGET]
@@ -197,9 +185,7 @@ def build_index(texts: Sequence[Text], form: Form) -> SubstringIndex:
     members = np.argsort(key_of, kind="stable")
     key_offsets = np.zeros(len(keys) + 1, np.int64)
     np.cumsum(np.bincount(key_of, minlength=len(keys)), out=key_offsets[1:])
-    slots = np.full(1 << max(4, (4 * len(keys)).bit_length()), -1, np.int64)
-    seen = np.zeros(1 << max(6, min(17, (len(keys) // 2).bit_length())), np.uint64)
-    _fill(keys, slots, seen)
+    slots, seen = hash_table(keys)
     return SubstringIndex(
         form,
         own,

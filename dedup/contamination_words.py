@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedup.lower_case import lower_case
-from dedup.simplified import _BLANK, _DIGIT, _HIGH, _ORDERED, simplified, tables
+from dedup.simplified import BLANK, DIGIT, HIGH, ORDERED, after_number, simplified, tables
 from quality_signals.codepoints import ASSIGNED, CodePoints
 from quality_signals.compiled import njit
 from quality_signals.text_batch import Ints, TextBatch
@@ -233,7 +233,7 @@ def _origins(points, start, end, codes, pool, marks, origins):  # type: ignore[n
         at = i
         code = codes[points[i]]
         i += 1
-        if code == _BLANK:
+        if code == BLANK:
             blank = at
             continue
         if blank >= 0:
@@ -241,16 +241,11 @@ def _origins(points, start, end, codes, pool, marks, origins):  # type: ignore[n
                 origins[out] = blank - start
                 out += 1
             blank = -1
-        if code < _HIGH or code == _ORDERED:
+        if code < HIGH or code == ORDERED:
             origins[out] = at - start
             out += 1
-        elif code == _DIGIT:
-            while i < end and codes[points[i]] == _DIGIT:
-                i += 1
-            if i + 1 < end and marks[points[i]] and codes[points[i + 1]] == _DIGIT:
-                i += 1
-                while i < end and codes[points[i]] == _DIGIT:
-                    i += 1
+        elif code == DIGIT:
+            i = after_number(points, i, end, codes, marks)
             origins[out] = at - start
             out += 1
         else:

@@ -149,16 +149,41 @@ def repeated(records: np.ndarray, keep: Keep = "first") -> tuple[Bools, Bools]:
     document repeats the first.  Which stand for the others: one copy of a passage, of keep `none` the first of two
     documents.  Deciding about those of all parts, after each part was decided alone, is deciding about all at once.
     """
+    decided = decide_copies(records, keep)
+    return decided.gone, decided.sent
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decided:
+    """`repeated`, and for each passage that goes the copy that it goes for.
+
+    witness [n]: of keep `first` the copy that stays; of `none` the first copy in another document, but of what repeats
+    a passage of one of the first two documents that passage.  A passage that stays is its own.
+    first [n]: whether it is the first of its copies.
+    """
+
+    gone: Bools
+    sent: Bools
+    witness: Ints
+    first: Bools
+
+
+def decide_copies(records: np.ndarray, keep: Keep = "first") -> Decided:
     gone = np.zeros(len(records), np.bool_)
     sent = np.ones(len(records), np.bool_)
+    first = np.ones(len(records), np.bool_)
+    witness = np.arange(len(records))
     order, begins = _copies(records)
     if not len(order):
-        return gone, sent
+        return Decided(gone, sent, witness, first)
+    first[order] = begins
+    groups = np.cumsum(begins) - 1
+    firsts = order[np.flatnonzero(begins)]
     if keep == "first":
         gone[order] = ~begins
-        return gone, ~gone
+        witness[order] = firsts[groups]
+        return Decided(gone, ~gone, witness, first)
     addresses = records["address"][order]
-    groups = np.cumsum(begins) - 1
     documents = begins.copy()
     # Copies of a document stand together, since the order of documents ends with the address.
     documents[1:] |= addresses[1:] != addresses[:-1]
@@ -168,7 +193,15 @@ def repeated(records: np.ndarray, keep: Keep = "first") -> tuple[Bools, Bools]:
     np.maximum.at(sizes, groups, in_group)
     gone[order] = ~documents | (sizes[groups] > 0)
     sent[order] = documents & (in_group < 2)
-    return gone, sent
+    seconds = firsts.copy()
+    begin_second = documents & (in_group == 1)
+    seconds[groups[begin_second]] = order[begin_second]
+    elsewhere = np.where(in_group == 0, seconds[groups], firsts[groups])
+    # What repeats one of the first two documents goes for their own copy, which knows more once all are compared.
+    within = order[np.flatnonzero(documents)][numbers]
+    elsewhere = np.where(~documents & (in_group < 2), within, elsewhere)
+    witness[order] = np.where(gone[order], elsewhere, order)
+    return Decided(gone, sent, witness, first)
 
 
 # -- schemes -----------------------------------------------------------------------------------------------
@@ -222,6 +255,10 @@ class Scheme(Protocol):
 
     def change(self, texts: TextBatch, places: Ints, offsets: Ints) -> Changed:
         """places: the passages that go, ascending; of text i places[offsets[i]:offsets[i + 1]]."""
+        ...
+
+    def spans(self, texts: TextBatch, places: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+        """Where those passages stand, [places] start and end in code points of their texts."""
         ...
 
     def unchanged(self, passages: Ints, characters: Ints, sentences: Ints) -> Mapping[str, Floats]:
@@ -283,6 +320,14 @@ def changed_lines(texts: TextBatch, places: Ints, offsets: Ints, rule: str) -> t
     return edits, totals(ends - starts, bounds), kept
 
 
+def line_spans(texts: TextBatch, places: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+    """`Scheme.spans` where the passages are the lines of text.split("\\n")."""
+    lines = texts.view(split_lines)
+    owners = np.repeat(np.arange(len(texts)), np.diff(offsets))
+    at, own = lines.offsets[owners] + places, texts.offsets[owners]
+    return lines.starts[at] - own, lines.ends[at] - own
+
+
 def totals(values: Ints, offsets: Ints) -> Ints:
     """[texts] sums of values[offsets[i]:offsets[i + 1]]."""
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
@@ -340,6 +385,9 @@ class CcNetParagraphs:
     def change(self, texts: TextBatch, places: Ints, offsets: Ints) -> Changed:
         edits, removed, kept = changed_lines(texts, places, offsets, "repeated_paragraph")
         return Changed(edits, removed, self.unchanged(kept, texts.lengths - removed, kept))
+
+    def spans(self, texts: TextBatch, places: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+        return line_spans(texts, places, offsets)
 
     def unchanged(self, passages: Ints, characters: Ints, sentences: Ints) -> Mapping[str, Floats]:
         return {"passages_left": passages.astype(np.float64), "characters_left": characters.astype(np.float64)}
@@ -455,6 +503,9 @@ class TfdsLines:
         edits, removed, _ = changed_lines(texts, places, offsets, "repeated_line")
         left = edited_texts(texts, edits)
         return Changed(edits, removed, self.unchanged(removed, left.lengths, self._sentences(left)))
+
+    def spans(self, texts: TextBatch, places: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+        return line_spans(texts, places, offsets)
 
     def unchanged(self, passages: Ints, characters: Ints, sentences: Ints) -> Mapping[str, Floats]:
         counted = np.where(sentences < 0, np.nan, sentences.astype(np.float64))

@@ -383,6 +383,14 @@ class DatatroveSentences:
             values[name][same] = np.nan
         return Changed(edits, removed, values)
 
+    def spans(self, texts: TextBatch, places: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+        found = self._found(texts)
+        owners = np.repeat(np.arange(len(texts)), np.diff(offsets))
+        first = found.offsets[owners] + places
+        last = np.minimum(first + self.n_sentences, found.offsets[owners + 1]) - 1
+        own = texts.offsets[owners]
+        return found.starts[first] - own, found.ends[last] - own
+
     def _restored(self, texts: TextBatch, found: Sentences, gone: Bools) -> Bools:
         """The first sentences of runs where they have too few words."""
         before = np.concatenate([np.zeros(1, np.bool_), gone[:-1]])

@@ -32,12 +32,12 @@ _NUMBER = re.compile(rf"\d+(?:[{_DECIMAL_MARKS}]\d+)?")
 _SPACES = re.compile(r"\s+")
 _BLANKS = str.maketrans(dict.fromkeys(SYMBOLS, " "))
 
-# An entry below _HIGH is the one character that results.  Others:
-_HIGH = 1 << 31
-_BLANK = np.uint32(_HIGH)
-_DIGIT = np.uint32(_HIGH | 1 << 24)
-_ORDERED = np.uint32(_HIGH | 2 << 24)  # a mark whose place in NFD may show
-_CHARS = np.uint32(_HIGH | 3 << 24)  # and an index: pool[index] characters follow there
+# An entry below HIGH is the one character that results.  Others:
+HIGH = 1 << 31
+BLANK = np.uint32(HIGH)
+DIGIT = np.uint32(HIGH | 1 << 24)
+ORDERED = np.uint32(HIGH | 2 << 24)  # a mark whose place in NFD may show
+_CHARS = np.uint32(HIGH | 3 << 24)  # and an index: pool[index] characters follow there
 
 
 def simplify(text: str) -> str:
@@ -64,14 +64,14 @@ def tables() -> Tables:
         for point in block:
             c = chr(point)
             if c.isdecimal():  # also the full-width 1, which is on the list of punctuation
-                codes[point] = _DIGIT
+                codes[point] = DIGIT
             elif point in _BLANKS or c.isspace():
-                codes[point] = _BLANK
+                codes[point] = BLANK
             elif unicodedata.combining(c) or not unicodedata.is_normalized("NFD", c) or unicodedata.category(c) == "Mn":
                 whole = unicodedata.normalize("NFD", c)
                 left = [ord(part) for part in whole if unicodedata.category(part) != "Mn"]
                 if any(unicodedata.combining(chr(part)) for part in left):
-                    codes[point] = _ORDERED
+                    codes[point] = ORDERED
                 elif len(left) == 1:
                     codes[point] = left[0]
                 elif not left:
@@ -82,6 +82,18 @@ def tables() -> Tables:
     marks = np.zeros(0x110000, np.bool_)
     marks[[ord(c) for c in _DECIMAL_MARKS]] = True
     return Tables(codes, np.array(pool, np.uint32), marks)
+
+
+@njit(inline="always", error_model="numpy")
+def after_number(points, i, end, codes, marks):  # type: ignore[no-untyped-def]
+    """Behind a number of which the digit before i is the first: its digits, and a decimal part."""
+    while i < end and codes[points[i]] == DIGIT:
+        i += 1
+    if i + 1 < end and marks[points[i]] and codes[points[i + 1]] == DIGIT:
+        i += 1
+        while i < end and codes[points[i]] == DIGIT:
+            i += 1
+    return i
 
 
 @njit(error_model="numpy")
@@ -97,10 +109,10 @@ def _simplify(points, offsets, codes, pool, marks, utf8, ends, slow):  # type: i
             c = points[i]
             code = codes[c]
             i += 1
-            if code == _BLANK:
+            if code == BLANK:
                 blank = True
                 continue
-            if code == _ORDERED:
+            if code == ORDERED:
                 slow[text] = True
                 out = start
                 break
@@ -109,15 +121,10 @@ def _simplify(points, offsets, codes, pool, marks, utf8, ends, slow):  # type: i
                     utf8[out] = 32
                     out += 1
                 blank = False
-            if code < _HIGH:
+            if code < HIGH:
                 out = put_utf8(utf8, out, code)
-            elif code == _DIGIT:
-                while i < end and codes[points[i]] == _DIGIT:
-                    i += 1
-                if i + 1 < end and marks[points[i]] and codes[points[i + 1]] == _DIGIT:
-                    i += 1
-                    while i < end and codes[points[i]] == _DIGIT:
-                        i += 1
+            elif code == DIGIT:
+                i = after_number(points, i, end, codes, marks)
                 utf8[out] = 48
                 out += 1
             else:

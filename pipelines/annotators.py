@@ -82,6 +82,7 @@ def _corpus_factories() -> dict[str, Callable[..., Any]]:
         "sentences@datatrove": Factory(module, "Sentences"),
         "lines@tfds": Factory(module, "Lines"),
         "substrings@1": Factory(module, "Substrings"),
+        "semantic@1": Factory(module, "Semantic"),
         "contamination": Factory(module, "EvalItems", needs_model=True),
         "index": Factory(module, "IndexMatches", needs_model=True),
         "seen": Factory(module, "SeenBefore", needs_model=True),
@@ -101,7 +102,8 @@ class Where:
 
     output, shards   documents/ below the output, and how many shards it has
     name             of the folder below annotations/
-    after            annotators whose verdicts and edits come first, the editor last
+    after            annotators whose verdicts and edits come first, the editor last; or dedup
+    fills            annotators that fill null values of the documents
     workers          of the engine; sizes partitions, changes no byte of the result
     """
 
@@ -110,6 +112,7 @@ class Where:
     name: str
     after: tuple[str, ...]
     workers: int = 1
+    fills: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +130,11 @@ class CorpusAnnotator:
     def needs(self) -> tuple[str, ...]:
         """Annotators whose shards are read."""
         return ()
+
+    @property
+    def reads_language(self) -> bool:
+        """Whether its columns depend on the language of a document."""
+        return False
 
     @property
     def content(self) -> str | None:
@@ -157,8 +165,16 @@ class OfCorpus:
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         raise LookupError(f"{self.name} looks at the whole corpus: its columns are read, not made from a batch")
 
-    def build(self, pipeline: beam.Pipeline, output: str, shards: int, workers: int) -> beam.PCollection[bytes]:
-        return self.annotator.build(pipeline, Where(output, shards, self.name, self.after, workers))  # type: ignore[no-any-return]
+    @property
+    def reads_language(self) -> bool:
+        return self.annotator.reads_language  # type: ignore[no-any-return]
+
+    def build(
+        self, pipeline: beam.Pipeline, output: str, shards: int, workers: int, fills: tuple[str, ...] = ()
+    ) -> beam.PCollection[bytes]:
+        """fills: annotators of the recipe that fill null values of the documents."""
+        where = Where(output, shards, self.name, self.after, workers, fills)
+        return self.annotator.build(pipeline, where)  # type: ignore[no-any-return]
 
 
 def of_corpus(factory: Callable[..., Any]) -> bool:
@@ -371,9 +387,9 @@ def type_words(hint: Any) -> str:
     return str(hint)
 
 
-# Options that say where a list or a model lies, or in which form values are given: with them an annotator keeps its
-# name.  With any other option it measures or decides something else than its name says.
-KEEPS_NAME = frozenset({"flat", "kinds", "default_language"})
+# Options that say where a list or a model lies, or in which form and with which proof values are given: with them an
+# annotator keeps its name.  With any other option it measures or decides something else than its name says.
+KEEPS_NAME = frozenset({"flat", "kinds", "default_language", "evidence"})
 
 
 def is_place(option: str) -> bool:
@@ -447,7 +463,7 @@ def build_annotators(specs: Sequence[AnnotatorSpec]) -> dict[str, Annotator]:
         factory = known[spec.name]
         options, _ = read_options(factory, spec.options)
         made = factory(*([storage.absolute(spec.model)] if spec.model else []), **options)
-        built[spec.written] = wrapped(made, spec, built[spec.after[-1]] if spec.after else None)
+        built[spec.written] = wrapped(made, spec, built.get(spec.after[-1]) if spec.after else None)
     return built
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -43,17 +44,17 @@ def add_comparing_verbs(
         added.set_defaults(handler=handler)
         return added
 
-    filters = verb("filter", _which("filter", "build"), "Bloom filters of documents seen before")
+    filters = verb("filter", which("filter", "build"), "Bloom filters of documents seen before")
     actions = filters.add_subparsers(title="actions", metavar="ACTION")
     build = action(actions, "build", lambda options: _filter_build(options, run), "make a filter of keys of documents")
-    build.add_argument("input", help=f"{INPUT_HELP}; or the output of a run")
+    build.add_argument("input", help=INPUT_HELP)
     build.add_argument("--key", help="text (the default), text@plain, text@ccnet, url@tfds, content, column:NAME")
     build.add_argument("--capacity", type=int, help="distinct keys up to which the rate holds")
     build.add_argument("--rate", type=float, help="share of new documents that are called seen (default: 0.01)")
     build.add_argument("--earlier", metavar="FILE", help="filter whose keys are taken over")
     build.add_argument("--output", required=True, metavar="FILE", help="the filter")
 
-    indexes = verb("index", _which("index", "build, match"), "signatures of finished corpora")
+    indexes = verb("index", which("index", "build, match"), "signatures of finished corpora")
     actions = indexes.add_subparsers(title="actions", metavar="ACTION")
     build = action(actions, "build", _index_build, "make the index of a finished run, or the next version of one")
     build.add_argument("run", help="output folder of a run")
@@ -85,7 +86,7 @@ def with_sets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", help="where the files of the sets lie (default: beside the description)")
 
 
-def _which(verb: str, allowed: str) -> Handler:
+def which(verb: str, allowed: str) -> Handler:
     def nothing(options: argparse.Namespace) -> int:
         raise UsageError(f"{verb} what? allowed: {allowed}")
 
@@ -165,6 +166,10 @@ def _filter_build(options: argparse.Namespace, run: Run) -> int:
         f"{told['keys_seen']:,} keys of {told['key']}, room for {told['capacity']:,} at a rate of "
         f"{told['stated_rate']:g}; a new key is called seen with probability {told['rate_now']:.2g} now",
     )
+    if told["keys_seen"] > told["capacity"]:
+        print(
+            "more keys than it has room for: the stated rate does not hold; give a greater --capacity", file=sys.stderr
+        )
     return 0
 
 

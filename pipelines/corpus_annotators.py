@@ -7,6 +7,7 @@ after the annotators that see one document at a time, but for those that see the
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
     from pipelines.find_contamination import FindContamination
     from pipelines.find_passages import FindPassages
+    from pipelines.find_similar_meaning import FindSimilarMeaning
     from pipelines.find_substrings import FindSubstrings
 
 _NOWHERE = Where("", 0, "", ())
-_GRAPH = ("pipelines.exchange", "pipelines.find_duplicates", "dedup")
+_GRAPH = ("pipelines.exchange", "pipelines.corpus_search", "pipelines.find_duplicates", "dedup")
 
 
 def _without_id(schema: pa.Schema) -> pa.Schema:
@@ -41,11 +43,12 @@ def _without_id(schema: pa.Schema) -> pa.Schema:
 
 @dataclasses.dataclass(frozen=True)
 class _Passages(CorpusAnnotator):
-    """order, sources, kinds: as `find_passages.FindPassages` has them."""
+    """order, sources, kinds, evidence: as `find_passages.FindPassages` has them."""
 
     order: Order | None = None
     sources: tuple[str, ...] = ()
     kinds: tuple[str, ...] | None = PROSE_KINDS
+    evidence: bool = True
 
     name: ClassVar[str]
     takes_after: ClassVar[bool] = True
@@ -76,7 +79,13 @@ class _Passages(CorpusAnnotator):
             self.kinds,
             where.after,
             workers=where.workers,
+            fills=where.fills,
+            evidence=self.evidence,
         )
+
+    @property
+    def reads_language(self) -> bool:
+        return self.find(_NOWHERE).reads_language
 
     def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:
         from pipelines.find_passages import build_find_passages
@@ -127,6 +136,7 @@ class Substrings(CorpusAnnotator):
     at_lines: bool = False
 
     name: ClassVar[str] = "substrings@1"
+    takes_after: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = (*_GRAPH, "pipelines.find_substrings", "quality_signals.edits")
 
     def __post_init__(self) -> None:
@@ -149,12 +159,74 @@ class Substrings(CorpusAnnotator):
             self.at_lines,
             workers=where.workers,
             name=where.name or self.name,
+            after=where.after,
         )
 
     def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:
         from pipelines.find_substrings import build_find_substrings
 
         return build_find_substrings(pipeline, self.find(where))
+
+
+# -- embeddings --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Semantic(CorpusAnnotator):
+    """`semantic@1`: `find_similar_meaning.FindSimilarMeaning`; the rule drops what is similar to a kept document."""
+
+    threshold: float = 0.95
+    column: str | None = None
+    folder: str | None = None
+    cells: int | None = None
+    keep: str | tuple[str, ...] = "longest"
+    seed: int = 0
+
+    name: ClassVar[str] = "semantic@1"
+    takes_after: ClassVar[bool] = True
+    modules: ClassVar[tuple[str, ...]] = (*_GRAPH, "pipelines.find_similar_meaning")
+
+    def __post_init__(self) -> None:
+        self.find(_NOWHERE)
+        if self.folder is not None and not storage.is_remote(self.folder) and not os.path.isdir(self.folder):
+            raise ValueError(f"{self.folder}: no such folder of embeddings")
+
+    @property
+    def schema(self) -> pa.Schema:
+        from pipelines.find_similar_meaning import MEANING_SCHEMA
+
+        return _without_id(MEANING_SCHEMA)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(sorted(self.find(_NOWHERE).annotations))
+
+    @property
+    def least(self) -> float:
+        """The similarity from which on a document is dropped."""
+        return self.threshold
+
+    def find(self, where: Where) -> FindSimilarMeaning:
+        from pipelines.find_similar_meaning import FindSimilarMeaning
+
+        return FindSimilarMeaning(
+            where.output,
+            where.shards,
+            self.threshold,
+            self.column,
+            None if self.folder is None else storage.absolute(self.folder),
+            self.cells,
+            self.keep,
+            self.seed,
+            where.name or None,
+            workers=where.workers,
+            after=where.after,
+        )
+
+    def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:
+        from pipelines.find_similar_meaning import build_find_similar_meaning
+
+        return build_find_similar_meaning(pipeline, self.find(where))
 
 
 # -- evaluation sets ---------------------------------------------------------------------------------------
@@ -171,6 +243,7 @@ class EvalItems(CorpusAnnotator):
     methods: tuple[str, ...] = (GPT3,)
     common_documents: int | None = COMMON_DOCUMENTS
 
+    takes_after: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = (*_GRAPH, "pipelines.find_contamination", "quality_signals")
 
     def __post_init__(self) -> None:
@@ -199,6 +272,7 @@ class EvalItems(CorpusAnnotator):
             where.name or None,
             self.common_documents,
             workers=where.workers,
+            after=where.after,
         )
 
     def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:
@@ -250,6 +324,12 @@ class IndexMatches(CorpusAnnotator):
         return float(self.threshold or self._opened.told["threshold"])
 
     @property
+    def reads_language(self) -> bool:
+        from pipelines.find_duplicates import FindDuplicates
+
+        return FindDuplicates("", 0, annotator=self._opened.told["annotator"]).reads_language
+
+    @property
     def schema(self) -> pa.Schema:
         from pipelines.dedup_index import INDEX_SCHEMA
 
@@ -259,7 +339,13 @@ class IndexMatches(CorpusAnnotator):
         from pipelines.dedup_index import QueryIndex
 
         return QueryIndex(
-            where.output, where.shards, self.model, self.threshold, where.name or None, workers=where.workers
+            where.output,
+            where.shards,
+            self.model,
+            self.threshold,
+            where.name or None,
+            workers=where.workers,
+            fills=where.fills,
         )
 
     def build(self, pipeline: beam.Pipeline, where: Where) -> beam.PCollection[bytes]:

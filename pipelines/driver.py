@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import annotate, curate, ingest, rules, split, storage
+from pipelines import annotate, curate, ingest, opt_out, rules, split, storage
 from pipelines import manifest as manifests
 from pipelines.annotators import Annotator, OfCorpus, build_annotators, described, is_edited, packages_of
 from pipelines.card import write_card
@@ -46,13 +46,15 @@ _MODULES = {
         "pipelines.unique_ids",
         "licenses",
     ),
-    DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.find_duplicates", "dedup"),
+    DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.corpus_search", "pipelines.find_duplicates", "dedup"),
     SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.rules", "pipelines.split"),
     "annotate": (*_COMMON, "pipelines.annotate", "pipelines.annotators", "quality_signals.edits"),
     "curate": (
         *_COMMON,
         "pipelines.curate",
+        "pipelines.attribution",
         "pipelines.edited_text",
+        "pipelines.opt_out",
         "pipelines.rules",
         "pipelines.card",
         "licenses",
@@ -92,8 +94,6 @@ class Driver:
             storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
             self.ingest()
             self.annotate_all()
-            if self.recipe.dedup is not None:
-                self.dedup()
             if self.recipe.variants:
                 self.split()
                 self.make_variants()
@@ -130,25 +130,39 @@ class Driver:
 
     def annotate_all(self) -> None:
         """The annotators of the recipe: those that see one document at a time in one pass, then each that looks at
-        the whole corpus, then in one pass those that see the text after its edits, and so on."""
-        waiting = list(self.recipe.annotator_names)
+        the whole corpus, then in one pass those that see the text after its edits, and so on; and dedup, as late as
+        what comes after it allows."""
+        waiting = [*self.recipe.annotator_names, *([DEDUP] if self.recipe.dedup is not None else [])]
         while waiting:
             ready: list[str] = []
             for name in waiting:
-                own = self.annotators[name]
-                if not isinstance(own, OfCorpus) and not set(self._before(name)) & set(waiting) - set(ready):
+                if not self._of_corpus(name) and not set(self._before(name)) & set(waiting) - set(ready):
                     ready.append(name)
             if ready:
                 self.annotate(ready)
             else:
                 ready = [next(name for name in waiting if not set(self._before(name)) & set(waiting))]
-                self.annotate_corpus(ready[0])
+                if ready == [DEDUP]:
+                    self.dedup()
+                else:
+                    self.annotate_corpus(ready[0])
             waiting = [name for name in waiting if name not in ready]
 
+    def _of_corpus(self, name: str) -> bool:
+        return name == DEDUP or isinstance(self.annotators[name], OfCorpus)
+
     def _before(self, name: str) -> tuple[str, ...]:
-        """The annotators whose shards `name` may read."""
+        """The annotators whose shards `name`, or dedup, may read."""
+        if name == DEDUP:
+            return (*sorted(self._find_duplicates(0).annotations), *self._find_duplicates(0).fills)
         own = self.annotators[name]
-        return (*self.recipe.specs[name].after, *(own.needs if isinstance(own, OfCorpus) else ()))
+        more = (*own.needs, *self._fills(own.reads_language)) if isinstance(own, OfCorpus) else ()
+        return (*self.recipe.specs[name].after, *more)
+
+    def _fills(self, reads_language: bool) -> tuple[str, ...]:
+        """The annotators of the recipe that fill the languages of documents, for a search that depends on them."""
+        known = (name for name, fills in annotate.FILLS.items() if "language" in fills)
+        return tuple(name for name in known if reads_language and name in self.recipe.annotator_names)
 
     def annotate_corpus(self, name: str) -> Manifest:
         """A stage of its own: a graph over all documents."""
@@ -163,7 +177,8 @@ class Driver:
             self.recipe.error_rate("annotate"),
         )
         shards = self.document_shards
-        return self._run_graph(stage, lambda p: own.build(p, self.output, shards, self.workers))
+        fills = self._fills(own.reads_language)
+        return self._run_graph(stage, lambda p: own.build(p, self.output, shards, self.workers, fills))
 
     def annotate(self, names: Sequence[str]) -> None:
         """Annotators that see one document at a time, those of them that are not finished, in one pass.
@@ -229,12 +244,16 @@ class Driver:
         return (*_MODULES["annotate"], *sorted(packages_of(self.annotators[name])))
 
     def dedup(self) -> Manifest:
-        asked = self.recipe.dedup
-        assert asked is not None
-        find = FindDuplicates(output=self.output, shards=self.document_shards, workers=self.workers, **asked.arguments)
-        needs = [f"annotate/{name}" for name in sorted(find.annotations)]
-        stage = self._stage(DEDUP, [INGEST, *needs], asked.arguments)
+        assert self.recipe.dedup is not None
+        find = self._find_duplicates(self.document_shards)
+        needs = [f"annotate/{name}" for name in self._before(DEDUP)]
+        stage = self._stage(DEDUP, [INGEST, *needs], self.recipe.dedup.arguments)
         return self._run_graph(stage, lambda pipeline: build_find_duplicates(pipeline, find))
+
+    def _find_duplicates(self, shards: int) -> FindDuplicates:
+        assert self.recipe.dedup is not None
+        find = FindDuplicates(output=self.output, shards=shards, workers=self.workers, **self.recipe.dedup.arguments)
+        return dataclasses.replace(find, fills=self._fills(find.reads_language))
 
     def _run_graph(self, stage: Stage, build: Callable[[beam.Pipeline], beam.PCollection[bytes]]) -> Manifest:
         """A stage whose graph gives a record for each written file, and one with the summary."""
@@ -286,36 +305,104 @@ class Driver:
         self._curate_together(nulls)
 
     def _curate_together(self, names: Sequence[str]) -> None:
-        pending: list[tuple[curate.Variant, Stage]] = []
+        fresh: list[tuple[curate.Variant, Stage]] = []
         for name in names:
             variant = self.variant(name)
             stage = self._curate_stage(variant)
             found = self._finished(stage)
             if found is not None:
                 self.stages[stage.name] = found
+            elif (earlier := self._finished_but_for_opt_out(stage)) is not None:
+                self._curate_touched(variant, stage, earlier)
             else:
-                pending.append((variant, stage))
-        if not pending:
-            return
+                fresh.append((variant, stage))
+        if fresh:
+            for _, stage in fresh:
+                self._clear(stage)
+            records = self._curate(fresh, self._groups)
+            for variant, stage in fresh:
+                mine = [record for record in records if record["variant"] == variant.name]
+                self._refuse_untouched(variant, curate.variant_summary(variant, mine))
+                self._conclude_variant(variant, stage, mine)
+
+    def _finished_but_for_opt_out(self, stage: Stage) -> Manifest | None:
+        """The manifest of the same stage with another opt-out list."""
+        found = manifests.load(stage.manifest_path(self.output))
+        if found is None:
+            return None
+        options = {**stage.options, opt_out.RULE: found.options.get(opt_out.RULE)}
+        return self._finished(dataclasses.replace(stage, options=options))
+
+    def _curate_touched(self, variant: curate.Variant, stage: Stage, earlier: Manifest) -> None:
+        """The units that the change of the opt-out list touches, made again; all other shards stay as they are."""
+        folder = storage.join(self.output, stage.directory)
+        tombstones = opt_out.read_tombstones(storage.join(folder, opt_out.TOMBSTONES))
+        touched = opt_out.touched_shards(self.output, range(self.document_shards), self._opt_out, tombstones)
+        units = [unit for unit in self._groups if touched & set(unit.shards)]
+        again = {unit.index for unit in units}
+        before = curate.read_unit_records(self.output, variant.name)
+        os.unlink(stage.manifest_path(self.output))  # from here on the variant is not finished
+        records = self._curate([(variant, stage)], units) if units else []
+        records += [record for record in before if record["unit"] not in again]
+        self._conclude_variant(variant, stage, records, before)
+
+    def _curate(self, pending: Sequence[tuple[curate.Variant, Stage]], units: Sequence[curate.CurateUnit]) -> Any:
+        """The records of the workers that make these units of these variants."""
         variants = tuple(variant for variant, _ in pending)
         needs = set().union(*(self._curate_needs(variant) for variant in variants))
-        groups = curate.group_shards([shard["bytes"] for shard in self._document_shards()], self.recipe.shard_bytes)
-        worker = curate.CurateUnits(self.output, variants, tuple(sorted(needs)), self.recipe.pii_policy())
-        for _, stage in pending:
-            self._clear(stage)
+        worker = curate.CurateUnits(
+            self.output, variants, tuple(sorted(needs)), self.recipe.pii_policy(), self._opt_out
+        )
         label = "curate " + " ".join(variant.name for variant in variants)
-        with self.timings.measure(label), self._progress(label, pending[-1][1], 2 * len(groups)):
-            records = map_units(
-                self.output, curate.CORPORA, [group.to_bytes() for group in groups], worker, self.options
-            )
-        for variant, stage in pending:
-            mine = [record for record in records if record["variant"] == variant.name]
-            summary = curate.variant_summary(variant, mine)
-            self._refuse_untouched(variant, summary)
-            mine.append(curate.merge_waterfall(self.output, variant.name, groups).record(self.output))
-            done = stage.conclude(self.output, mine, summary)
-            write_card(self.output, self.recipe.name, variant.name, done)
-            self._done(stage, stage.commit(self.output, done))
+        with self.timings.measure(label), self._progress(label, pending[-1][1], 2 * len(units)):
+            return map_units(self.output, curate.CORPORA, [unit.to_bytes() for unit in units], worker, self.options)
+
+    def _conclude_variant(
+        self,
+        variant: curate.Variant,
+        stage: Stage,
+        records: Sequence[Mapping[str, Any]],
+        before: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Files of the whole variant, its card and its manifest.  before: records of the units as they were."""
+        rows = {r["unit"]: (r["books"]["read"], r["opted_out"]) for r in before if "books" in r}
+        shards = [
+            curate.write_unit_records(self.output, variant.name, records),
+            *(
+                curate.merge_parts(
+                    self.output, variant.name, whole, self._groups, {unit: each[at] for unit, each in rows.items()}
+                ).record(self.output)
+                for at, whole in enumerate((curate.WATERFALL, opt_out.TOMBSTONES))
+            ),
+        ]
+        done = stage.conclude(self.output, [*records, *shards], curate.variant_summary(variant, records))
+        write_card(self.output, self.recipe.name, variant.name, done)
+        self._done(stage, stage.commit(self.output, done))
+
+    @functools.cached_property
+    def _groups(self) -> list[curate.CurateUnit]:
+        return curate.group_shards([shard["bytes"] for shard in self._document_shards()], self.recipe.shard_bytes)
+
+    def apply_opt_out(self) -> dict[str, Manifest]:
+        """The variants of a finished run once more, without what the recipe's lists name.
+
+        What came before the variants is taken as it lies there: inputs are not read, nothing is annotated.  Raises
+        StageError where no finished run lies there.
+        """
+        path = storage.join(self.output, manifests.MANIFEST)
+        if not storage.exists(path):
+            raise StageError(f"{path}: no finished run lies here")
+        _ = self._opt_out
+        with self._only_writer():
+            found = storage.read_json(path)["stages"]
+            self.stages = {name: Manifest.from_json(value) for name, value in found.items()}
+            missing = [name for name in self.recipe.variants if f"curate/{name}" not in self.stages]
+            if INGEST not in self.stages or missing:
+                raise StageError(f"{path}: not finished: {', '.join(missing) or INGEST}; finish the run first")
+            storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
+            self.make_variants()
+            self._write_manifest()
+        return self.stages
 
     def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
         untouched = curate.untouched_rules(variant, summary)
@@ -355,29 +442,30 @@ class Driver:
             return rules.ColumnRule(annotator, column, step.min, step.max, step.of_lines)
         if step.edit is not None:
             before = self.recipe.specs[step.edit].after
-            return rules.EditRule(step.edit, tuple(n for n in before if is_edited(self.annotators[n].schema)))
+            return rules.EditRule(
+                step.edit, tuple(n for n in before if n != DEDUP and is_edited(self.annotators[n].schema))
+            )
         match step.rule:
             case "dedup":
                 assert self.recipe.dedup is not None
                 return rules.DuplicateRule(threshold=self.recipe.dedup.threshold)
             case "license":
                 return rules.LicenseRule(tuple(self.recipe.license.allowed))
-            case "opt_out":
-                return rules.OptOutRule(self._opt_out)
             case name:
                 assert name is not None
                 return rules.rule_of(name, self.annotators[name])
 
     @functools.cached_property
     def _opt_out(self) -> Any:
-        """The entries of all opt-out lists of the recipe; UsageError, with file and line, for a wrong one."""
+        """The entries of all opt-out lists of the recipe, None without one; UsageError, with file and line, for a
+        wrong list."""
         import licenses
 
         try:
             lists = [licenses.OptOut.load(path) for path in self.recipe.opt_out]
         except licenses.OptOutError as error:
             raise UsageError(str(error)) from None
-        return licenses.OptOut(tuple(entry for each in lists for entry in each.entries))
+        return licenses.OptOut.joined(lists) if lists else None
 
     def _curate_needs(self, variant: curate.Variant) -> set[str]:
         needs = set(variant.needs)
@@ -397,6 +485,7 @@ class Driver:
             **_described(variant.rules),
             "pii_policy": repr(self.recipe.pii_policy()),
             "shard_bytes": self.recipe.shard_bytes,
+            opt_out.RULE: self._opt_out.sha256 if self._opt_out is not None else None,
         }
         return self._stage(f"curate/{variant.name}", stages, options)
 

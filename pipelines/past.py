@@ -16,7 +16,7 @@ from dedup.exact import check_key
 from dedup.index import Proof
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.annotate import ANNOTATIONS
+from pipelines.annotate import ANNOTATIONS, FILLS
 from pipelines.dedup_index import IndexBuild, IndexUnits, Opened, open_index, write_index
 from pipelines.dedup_index.build import INDEX
 from pipelines.errors import UsageError
@@ -172,9 +172,13 @@ def build_index(
         tuple(without),
         0 if parent is None else parent.shards,
     )
+    if build.find.reads_language:
+        known = [name for name, fills in FILLS.items() if "language" in fills and _has(documents, name)]
+        build = dataclasses.replace(build, fills=tuple(known))
     for name in (build.annotator, *build.without):
         if not _has(documents, name):
-            raise UsageError(f"{run}: has no annotations {name}, and the index is made of them")
+            hint = f"; `dedup --signatures {name}` makes them" if name == build.annotator else ""
+            raise UsageError(f"{run}: has no annotations {name}, and the index is made of them{hint}")
     storage.make_directory(folder)
     where, name = os.path.split(folder)
     return write_index(build, map_units(where, name, build.units, IndexUnits(build), options), parent)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UsageError
+from pipelines.recipe_annotators import DECISIONS
 from pipelines.recipe_errors import RecipeError, nearest
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
 
-INPUT_HELP = "JSONL (.gz, .zst), Parquet, or a folder of either"
+INPUT_HELP = "JSONL (.gz, .zst), Parquet, a folder of either, or a run's output folder (its documents)"
 TEXTS_HELP = "JSONL, Parquet, text files (one text each), folders of them, or a run's output folder"
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson"),
@@ -30,11 +31,29 @@ def files_in(path: str) -> Iterator[str]:
     yield from sorted(os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
 
 
-def plain_sources(inputs: Sequence[str], source: str) -> dict[str, Any]:
-    """A source for the JSONL and one for the Parquet files among the inputs and in the folders among them."""
+def run_documents(path: str) -> str | None:
+    """The folder of the documents of a finished run; None where no run lies at the path."""
+    from pipelines import manifest as manifests
+    from pipelines.ingest import DOCUMENTS
+
+    folder = os.path.join(path, DOCUMENTS)
+    return folder if os.path.isfile(manifests.stage_manifest(path, DOCUMENTS)) else None
+
+
+def plain_sources(inputs: Sequence[str], source: str, output: str | None = None) -> dict[str, Any]:
+    """A source for the JSONL and one for the Parquet files among the inputs and in the folders among them.
+
+    Of a finished run its documents are read.  What lies in the output is no input; raises UsageError where an input
+    is the output, and where there is no file.
+    """
     found: dict[str, list[str]] = {kind: [] for kind in SUFFIXES}
+    own = None if output is None else os.path.join(os.path.realpath(output), "")
     for path in inputs:
-        for file in files_in(path):
+        if own is not None and os.path.join(os.path.realpath(path), "") == own:
+            raise UsageError(f"{path}: is the input, and what is written would take its place: give another --output")
+        for file in files_in(run_documents(path) or path):
+            if own is not None and os.path.realpath(file).startswith(own):
+                continue
             for kind, endings in SUFFIXES.items():
                 if file.endswith(endings):
                     found[kind].append(file)
@@ -54,7 +73,9 @@ def plain_recipe(
     described = {
         "name": source,
         "output": output,
-        "sources": plain_sources(inputs, source) if kind is None else {source: {"kind": kind, "input": list(inputs)}},
+        "sources": plain_sources(inputs, source, output)
+        if kind is None
+        else {source: {"kind": kind, "input": list(inputs)}},
         "max_error_rate": 1.0,
         **blocks,
     }
@@ -75,6 +96,8 @@ def annotator_values(
         alias, equals, name = given.rpartition("=")
         name, *editors = name.split("+")
         for place in range(len(editors) - 1, -1, -1):
+            if editors[place] in DECISIONS:  # no annotator: the recipe's check says whether it may come before
+                continue
             _listed(entries, None, editors[place], editors[place + 1 :])
         if not _listed(entries, alias if equals else None, name, editors):
             raise UsageError(f"--annotator {given}: is given twice")

@@ -58,7 +58,10 @@ STANDARD_ANNOTATORS = (
     "pii@1",
     "license@1",
 )
-STANDARD_PROXIES = ("mamba-tiny", "starcoder-tiny", "mamba-small", "starcoder-small")
+STANDARD_PROXIES = (
+    "mamba-tiny", "starcoder-tiny", "mamba2-tiny", "mamba-small", "starcoder-small", "mamba2-small", "mamba-10m",
+    "starcoder-10m", "mamba2-10m",
+)  # fmt: skip
 
 
 class Recipe(Block):
@@ -76,7 +79,7 @@ class Recipe(Block):
     """Redaction; without it no text is changed."""
     license: License = License()
     opt_out: Texts = ()
-    """Files that name what must not be in any variant with the rule opt_out."""
+    """Lists (YAML or CSV) of what must be in no variant and not among the held-out documents."""
     scope: Steps = ()
     """What the corpus is meant to hold: what fails is in no variant and not among the held-out documents."""
     held_out: HeldOutField = HeldOut()

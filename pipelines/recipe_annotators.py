@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from pipelines.annotators import Annotator
 
 # Rules that are not an annotator's verdict, and what each needs to be in the recipe.
-DECISIONS = ("dedup", "license", "opt_out")
+DECISIONS = ("dedup", "license")
+_DEDUP = "dedup"
 # Names below annotations/ that are no annotator's.
-_RESERVED = (*DECISIONS, "split")
+_RESERVED = (*DECISIONS, "opt_out", "split")
 # What a family's constructor raises for options and files that it cannot use.
 _REFUSALS = (ValueError, OSError, LookupError, TypeError, ImportError, RuntimeError)
 
@@ -51,6 +52,8 @@ class Entry:
     path: Path
     spec: AnnotatorSpec
     annotator: Annotator | None = None
+    decision: bool = False
+    """A stage of the recipe that is no annotator: dedup."""
 
     @property
     def name(self) -> str:
@@ -64,13 +67,11 @@ class Entry:
     def edits(self) -> bool:
         from pipelines.annotators import is_edited
 
-        return self.annotator is None or is_edited(self.annotator.schema)
+        return not self.decision and (self.annotator is None or is_edited(self.annotator.schema))
 
     def drops(self) -> bool:
         """Whether it says by itself which documents stay."""
-        from pipelines.annotators import is_family
-
-        return self.annotator is None or is_family(self.annotator.schema)
+        return self.has_verdict() is not False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -114,8 +115,8 @@ def has_words(column: Any) -> bool:
 class AnnotatorList:
     """All annotators of a recipe and of its presets."""
 
-    def __init__(self, known: Known, report: Report) -> None:
-        self._known, self._report = known, report
+    def __init__(self, known: Known, report: Report, deduplicated: bool = False) -> None:
+        self._known, self._report, self._deduplicated = known, report, deduplicated
         self.entries: list[Entry] = []
         self._of_presets: set[Path] = set()
 
@@ -129,14 +130,14 @@ class AnnotatorList:
 
     def editors(self, entry: Entry) -> list[str]:
         """Those of the annotators before it that edit the text."""
-        return [name for name in entry.spec.after if self.entry(name).edits()]
+        return [name for name in entry.spec.after if name != _DEDUP and self.entry(name).edits()]
 
     def specs(self) -> tuple[AnnotatorSpec, ...]:
         """Editors before what sees their edits, else in the given order."""
         by_name = {entry.name: entry.spec for entry in self.entries}
         ordered: dict[str, AnnotatorSpec] = {}
         for spec in by_name.values():
-            for name in (*spec.after, spec.written):
+            for name in (*(each for each in spec.after if each != _DEDUP), spec.written):
                 ordered.setdefault(name, by_name[name])
         return tuple(ordered.values())
 
@@ -154,7 +155,7 @@ class AnnotatorList:
             ready = [
                 (position, spec)
                 for position, spec in waiting.items()
-                if spec is None or all(self._match(name) for name in spec.after)
+                if spec is None or all(name == _DEDUP or self._match(name) for name in spec.after)
             ]
             if not ready:
                 break
@@ -269,7 +270,7 @@ class AnnotatorList:
         if not spec.after:
             return []
         at = self._at(path, "after")
-        found = [self.find(at, name, "annotator") for name in spec.after]
+        found = [self._dedup(at) if name == _DEDUP else self.find(at, name, "annotator") for name in spec.after]
         named = [entry for entry in found if entry is not None]
         if len(named) < len(found):
             return None
@@ -293,10 +294,22 @@ class AnnotatorList:
             return None
         return [*families, *chain]
 
+    def _dedup(self, path: Path) -> Entry | None:
+        if not self._deduplicated:
+            self._report(path, "after dedup: the recipe has no block dedup")
+            return None
+        return Entry((_DEDUP,), AnnotatorSpec(name=_DEDUP), decision=True)
+
+    def waits_for_dedup(self, name: str) -> bool:
+        """Whether an annotator comes after dedup, itself or by what it comes after."""
+        entry = next((each for each in self.entries if each.name == name), None)
+        before = () if entry is None else (*entry.spec.after, *entry.needs)
+        return _DEDUP in before or any(self.waits_for_dedup(each) for each in before)
+
     def _editors(self, path: Path, named: Sequence[Entry]) -> list[Entry] | None:
         """The editors whose edits come before, in order; None, reported, where they do not follow one another."""
         last = named[-1]
-        chain = [*(self.entry(name) for name in last.spec.after), last]
+        chain = [*(self.entry(name) for name in last.spec.after if name != _DEDUP), last]
         if len(named) > 1 and [entry.name for entry in named] != [entry.name for entry in chain]:
             seen = listed(last.spec.after) if last.spec.after else "no other"
             self._report(
@@ -314,7 +327,7 @@ class AnnotatorList:
 
     def _unknown_editor(self, path: Path, spec: AnnotatorSpec, waiting: Sequence[AnnotatorSpec]) -> None:
         for name in spec.after:
-            if self._match(name):
+            if name == _DEDUP or self._match(name):
                 continue
             if any(name in (other.written, other.name, other.name.partition("@")[0]) for other in waiting):
                 self._report(self._at(path, "after"), f"{spec.written} and {name} wait for one another")

@@ -53,7 +53,7 @@ class Resolution:
 
     def resolve(self) -> Recipe:
         recipe = self.recipe
-        self.annotators = AnnotatorList(self.known, self.report)
+        self.annotators = AnnotatorList(self.known, self.report, recipe.dedup is not None)
         self._read_annotators()
         variants = {
             name: variant.model_copy(update={"steps": self._steps(self._path_of(name), variant)})
@@ -203,6 +203,10 @@ class Resolution:
             self._decision(at, step.rule)
             return step
         base = step.rule.partition("@")[0]
+        if base == "opt_out":
+            self.report(at, "opt_out is no step: a list under the key opt_out holds for every variant and for the "
+                            "held-out documents; take the step out")  # fmt: skip
+            return step
         if base in NO_VERDICT:
             self.report(at, f"{step.rule!r} measures and has no verdict of its own: use {NO_VERDICT[base]}")
             return step
@@ -225,8 +229,6 @@ class Resolution:
         match rule:
             case "dedup" if self.recipe.dedup is None:
                 self.report(path, "the rule dedup needs a dedup block in the recipe")
-            case "opt_out" if not self.recipe.opt_out:
-                self.report(path, "the rule opt_out needs the key opt_out in the recipe: a file of what to leave out")
             case "license":
                 for full in self.known.full_names("license")[:1]:
                     self.annotators.needs(path, full)
@@ -321,6 +323,8 @@ class Resolution:
             return
         for name in sorted(find.annotations):
             self.annotators.needs(("dedup",), name, of_key=True)
+            if self.annotators.waits_for_dedup(name):
+                self.report(("dedup",), f"dedup reads {name}, which comes after dedup", of_key=True)
 
     def _engine(self) -> None:
         engine = self.recipe.engine

@@ -383,7 +383,7 @@ class Step(Block):
     """
 
     rule: Text | None = None
-    """A rule family, or dedup, license, opt_out."""
+    """A rule family, or dedup, license."""
     column: Text | None = None
     """ANNOTATOR/COLUMN of a number or a word."""
     edit: Text | None = None

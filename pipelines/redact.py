@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.annotate import annotate_rows, annotator
-from pipelines.curate import PII, PII_TYPE
+from pipelines.curate import PII_TYPE
 from pipelines.documents import DOCUMENT_SCHEMA
 
 REDACTED_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("pii", PII_TYPE)])
@@ -33,8 +33,13 @@ class Redaction:
         """
         import pii
 
-        columns, failed = annotate_rows(annotator(PII), batch)
-        spans = columns.column("spans")
+        known: dict[str, pa.Array] = {}
+        failed: list[tuple[str, str, str]] = []
+        for name in self.policy.annotators:
+            columns, faults = annotate_rows(annotator(name), batch)
+            known[name] = columns.column("spans")
+            failed += [fault for fault in faults if fault[0] not in {identity for identity, _, _ in failed}]
+        spans = pii.policy_spans(self.policy, known)
         text, applied, drop = pii.redact_batch(batch.column("text"), spans, self.policy)
         arrays = {name: batch.column(name) for name in DOCUMENT_SCHEMA.names}
         arrays.update(text=text, pii=applied.cast(PII_TYPE))

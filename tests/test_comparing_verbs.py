@@ -62,6 +62,9 @@ def test_a_filter_marks_what_was_seen_before(
     capsys.readouterr()
     assert main([*later, str(tmp_path / "both.bloom")]) == 0
     assert "9 keys of text, room for 1,000" in capsys.readouterr().out
+    call[call.index("--capacity") + 1], call[-1] = "3", str(tmp_path / "small.bloom")
+    assert main(call) == 0
+    assert "more keys than it has room for" in capsys.readouterr().err
 
 
 def test_a_filter_as_a_rule(past: Path, new: Path, tmp_path: Path) -> None:
@@ -220,3 +223,23 @@ def test_an_index_is_not_overwritten_and_needs_its_signatures(
     match = ["index", "match", str(past), "--index", str(tmp_path / "index"), "--output", str(tmp_path / "m")]
     assert main([*match, "--threshold", "0.5"]) == 2
     assert "made for similarities of 0.8 and more" in capsys.readouterr().err
+
+
+# -- a run as the input ------------------------------------------------------------------------------------
+
+
+def test_the_documents_of_a_run_are_an_input(past: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, output = tmp_path / "run", tmp_path / "run" / "again"
+    assert main(["annotate", str(past), "--annotator", "rpv2", "--output", str(run)]) == 0
+    call = ["dedup", str(run), "--method", "exact", "--output", str(output)]
+    for _ in range(2):  # what lies below the output is no input the second time either
+        assert main(call) == 0
+        assert column(output / "annotations/dedup", "duplicate_of") == {"a": None, "b": None, "c": "b", "d": None}
+    assert column(output / "documents", "text") == column(run / "documents", "text")
+    assert column(output / "documents", "url") == column(run / "documents", "url")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for same in (str(run), f"{run}/"):
+        assert main(["dedup", same, "--method", "exact", "--output", str(run)]) == 2
+        assert "is the input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -16,11 +16,11 @@ from dedup.index import PROOFS, SCHEMA, VERSION, Proof, lists_of, probe
 from dedup.minhash import text_hashes
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.annotate import annotation_shard
+from pipelines.annotate import FILLS, annotation_shard, fill_columns
 from pipelines.errors import UsageError
 from pipelines.find_duplicates.candidates import signature_rows
-from pipelines.find_duplicates.plan import FindDuplicates, part
-from pipelines.ingest import DOCUMENTS
+from pipelines.find_duplicates.plan import FindDuplicates
+from pipelines.ingest import DOCUMENTS, part
 from pipelines.shards import ShardWriter, read_aligned
 
 INDEX = "index.json"
@@ -69,6 +69,7 @@ class IndexBuild:
     threshold  the least similarity that the index is asked for later; decides its bands
     proof      full or sketch: `dedup.index`
     without    annotations (dedup, an index query, ...) whose documents with `duplicate_of` are left out
+    fills      annotations that fill null values of the documents
     """
 
     output: str
@@ -79,6 +80,7 @@ class IndexBuild:
     proof: Proof = "full"
     without: tuple[str, ...] = ()
     first: int = 0
+    fills: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.proof not in PROOFS:
@@ -121,7 +123,7 @@ class IndexUnits:
 
     def run(self, unit: bytes) -> Iterator[dict[str, Any]]:
         build, shard = self.build, json.loads(unit)["index"]
-        names = (build.annotator, *build.without)
+        names = (build.annotator, *build.without, *build.fills)
         given = {name: annotation_shard(build.output, name, shard) for name in names}
         for path in given.values():
             if not storage.exists(path):
@@ -131,6 +133,8 @@ class IndexUnits:
             path = storage.join(build.output, DOCUMENTS, part(shard))
             for batch, known in read_aligned(path, given, ["doc_id", "source", "text", "language"]):
                 read += batch.num_rows
+                for name in build.fills:
+                    batch = fill_columns(batch, known[name], {"language": FILLS[name]["language"]})
                 stays = np.ones(batch.num_rows, np.bool_)
                 for name in build.without:
                     stays &= known[name].column("duplicate_of").is_null().to_numpy(zero_copy_only=False)

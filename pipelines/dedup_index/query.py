@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,10 +18,21 @@ from dedup.exact import digest_words
 from dedup.hashing import Hashes, mixed
 from dedup.index import EXACT_TAG, Records, best_pairs, cross_pairs, similarity
 from pipelines import storage
+from pipelines.annotate import ANNOTATIONS
+from pipelines.corpus_search import (
+    UNIT,
+    CorpusSearch,
+    RemoveSpill,
+    SpreadShards,
+    as_unit,
+    check_name,
+    file_record,
+    nothing,
+    read_rows,
+    record_of,
+)
 from pipelines.dedup_index.build import Opened, open_index
 from pipelines.exchange import (
-    MAX_VALUE_BYTES,
-    MODES,
     Exchange,
     Mode,
     Values,
@@ -36,24 +46,22 @@ from pipelines.exchange import (
 )
 from pipelines.find_duplicates.candidates import key_values, signature_rows
 from pipelines.find_duplicates.graph import EVIDENCE_SCHEMA
-from pipelines.find_duplicates.measure import pack_set, pair_partition, unpack_sets
+from pipelines.find_duplicates.measure import joined_sets, pack_set, pair_partition, unpack_sets
 from pipelines.find_duplicates.members import from_ipc, to_ipc
 from pipelines.find_duplicates.plan import (
     FindDuplicates,
     address,
-    one_key,
-    part,
     read_column,
-    read_rows,
     row_of,
     shard_of,
 )
+from pipelines.ingest import part
 from pipelines.manifest import Books
 from pipelines.shards import read_batches, split_by_bytes, write_shard
 
 IN_INDEX = "in_index"
 REPORT = "report.json"
-UNIT, NEW, OLD, NEEDED_PAIRS, SETS, VERDICT, COVERED = range(7)
+NEW, OLD, NEEDED_PAIRS, SETS, VERDICT, COVERED = range(UNIT + 1, UNIT + 7)
 _KEYED = np.dtype([("key", "<u8"), ("address", "<u8")])
 _NEED = np.dtype("<u8")
 _FOUND = np.dtype([*PAIR.descr, ("similarity", "<f8")])
@@ -77,12 +85,11 @@ INDEX_EVIDENCE_SCHEMA = EVIDENCE_SCHEMA.append(INDEX_SCHEMA.field("estimated"))
 
 
 @dataclasses.dataclass(frozen=True)
-class QueryIndex:
+class QueryIndex(CorpusSearch):
     """A comparison of documents/ and annotations/<annotator of the index>/ below `output` with an index.
 
     Writes annotations/<name>/: shards of INDEX_SCHEMA, evidence.parquet and report.json.
 
-    shards     number of document shards
     index      the index folder, which all workers see
     threshold  None: that of the index; a greater one is allowed
     name       of the annotation; None: dedup@<name of the index>
@@ -98,14 +105,11 @@ class QueryIndex:
     name: str | None = None
     exchange: Mode | None = None
     workers: int = 1
+    fills: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
-        if self.name is not None and (not self.name or "/" in self.name):
-            raise ValueError(f"name is {self.name!r}, needed is the name of a folder")
-        if self.shards < 0 or self.workers < 1:
-            raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
+        self.check_common()
+        check_name(self.name)
         if self.threshold is not None and not 0.0 < self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}, allowed is 0 < threshold <= 1")
         _ = self.opened  # a wrong index stops before any work
@@ -113,6 +117,10 @@ class QueryIndex:
     @property
     def opened(self) -> Opened:
         return open_index(self.index, self.threshold)
+
+    @property
+    def folder(self) -> str:
+        return storage.join(self.output, ANNOTATIONS, self.name or f"dedup@{self.opened.name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +130,10 @@ class _Plan:
     query: QueryIndex
     opened: Opened
     find: FindDuplicates
+    folder: str
     exchange: Exchange
     partitions: int  # of keys
     pair_partitions: int
-
-    @property
-    def folder(self) -> str:
-        return storage.join(self.query.output, "annotations", self.query.name or f"dedup@{self.opened.name}")
 
     @property
     def threshold(self) -> float:
@@ -138,17 +143,17 @@ class _Plan:
 def _plan(query: QueryIndex) -> _Plan:
     opened = query.opened
     told = opened.told
-    find = FindDuplicates(query.output, query.shards, threshold=told["threshold"], annotator=told["annotator"])
+    find = FindDuplicates(
+        query.output, query.shards, threshold=told["threshold"], annotator=told["annotator"], fills=query.fills
+    )
     documents = find.count_documents() if query.shards else 0
-    folder = storage.join(query.output, "annotations", query.name or f"dedup@{opened.name}")
-    mode = query.exchange or ("memory" if storage.is_remote(query.output) else "files")
-    exchange = Exchange(mode, storage.join(folder, "spill") if mode == "files" else None)
     keys = (documents + opened.documents) * (find.bands.count + 1)
     return _Plan(
         query,
         opened,
         find,
-        exchange,
+        query.folder,
+        query.through,
         partition_count(keys, query.workers),
         partition_count(documents, query.workers, _PARTITION_SETS),
     )
@@ -166,16 +171,8 @@ class _QueryIndex(beam.PTransform):
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         plan = self.plan
         pipeline, pair = root.pipeline, tuple[int, bytes]
-        new = (
-            pipeline
-            | "NewShards" >> beam.Create(list(range(plan.query.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadNew" >> beam.Reshuffle()  # after the list of shards, so that workers share them
-        )
-        old = (
-            pipeline
-            | "OldShards" >> beam.Create(list(range(plan.opened.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadOld" >> beam.Reshuffle()  # likewise
-        )
+        new = pipeline | "NewShards" >> SpreadShards(plan.query.shards)
+        old = pipeline | "OldShards" >> SpreadShards(plan.opened.shards)
         texts = (
             new | "NewTexts" >> beam.FlatMap(_new_texts, plan).with_output_types(pair),
             old | "OldTexts" >> beam.FlatMap(_old_texts, plan).with_output_types(pair),
@@ -199,7 +196,7 @@ class _QueryIndex(beam.PTransform):
             | "Best" >> beam.FlatMap(_best).with_output_types(pair)
         )
         covered = found | "Covered" >> beam.FlatMap(_covered).with_output_types(pair)
-        units = old | "OldUnits" >> beam.Map(_unit).with_output_types(pair)
+        units = old | "OldUnits" >> beam.Map(as_unit).with_output_types(pair)
         named = (
             (units, best, covered)
             | "ByOldShard" >> plan.exchange
@@ -207,33 +204,26 @@ class _QueryIndex(beam.PTransform):
             >> beam.ParDo(_NameOld(plan)).with_output_types(pair, counts=pair).with_outputs("counts", main="named")
         )  # fmt: skip
         written = (
-            (new | "NewUnits" >> beam.Map(_unit).with_output_types(pair), named["named"])
+            (new | "NewUnits" >> beam.Map(as_unit).with_output_types(pair), named["named"])
             | "ByNewShard" >> plan.exchange
             | "WriteShard"
             >> beam.ParDo(_WriteShard(plan))
             .with_output_types(bytes, evidence=pair, counts=pair)
             .with_outputs("evidence", "counts", main="records")
         )
-        nothing = pipeline | "Nothing" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(pair)
+        empty = pipeline | "Nothing" >> nothing()
         evidence = (
-            (written["evidence"], nothing)
+            (written["evidence"], empty)
             | "OneEvidence" >> plan.exchange
             | "WriteEvidence" >> beam.FlatMap(_write_evidence, plan).with_output_types(bytes)
         )
         report = (
-            (written["counts"], named["counts"], nothing)
+            (written["counts"], named["counts"], empty)
             | "OneReport" >> plan.exchange
             | "WriteReport" >> beam.FlatMap(_write_report, plan).with_output_types(bytes)
         )
         records = (written["records"], evidence, report) | "Records" >> beam.Flatten()
-        if plan.exchange.spill_dir is None:
-            return records
-        return (
-            records
-            | "KeyRecords" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
-            | "AwaitAll" >> beam.GroupByKey()
-            | "RemoveSpill" >> beam.FlatMap(_remove_spill, plan.exchange.spill_dir).with_output_types(bytes)
-        )
+        return records | RemoveSpill(plan.exchange.spill_dir)
 
     def _measured(self, pairs: Values) -> Values:
         plan = self.plan
@@ -249,17 +239,6 @@ class _QueryIndex(beam.PTransform):
             | "ByPartition" >> plan.exchange
             | "Measure" >> beam.FlatMap(_measure, plan).with_output_types(tuple[int, bytes])
         )
-
-
-def _remove_spill(group: tuple[int, Iterable[bytes]], spill_dir: str) -> list[bytes]:
-    """Runs when every file is written: nothing refers to the spilled values any more."""
-    records = sorted(group[1])
-    storage.remove_tree(spill_dir)
-    return records
-
-
-def _unit(shard: int) -> tuple[int, bytes]:
-    return shard, of_kind(UNIT, b"")
 
 
 def _as_pairs(partition: int, pairs: bytes) -> tuple[int, bytes]:
@@ -381,9 +360,9 @@ def _read_sets(group: tuple[int, Iterable[bytes]], plan: _Plan) -> Iterator[tupl
                 size += sum(map(len, records))
             at += 1
         if size >= _BUFFER_BYTES:
-            yield from _together(waiting)
+            yield from joined_sets(waiting, SETS)
             waiting, size = {}, 0
-    yield from _together(waiting)
+    yield from joined_sets(waiting, SETS)
 
 
 def _sets_of(shard: int, rows: np.ndarray, plan: _Plan) -> Iterator[tuple[np.ndarray, list[Hashes]]]:
@@ -393,26 +372,12 @@ def _sets_of(shard: int, rows: np.ndarray, plan: _Plan) -> Iterator[tuple[np.nda
             column = batch.column(0)
             yield asked, [column[i].values.to_numpy() for i in range(len(column))]
     elif full:
-        for asked, batch in read_rows(plan.find.document(shard), ["text", "language"], rows):
+        for asked, batch in plan.find.rows(shard, ["text", "language"], rows):
             yield asked, plan.find.shingle_sets(batch)
     else:
         for asked, batch in read_rows(plan.find.annotation(shard), [plan.find.scheme.column], rows):
             _, positions = signature_rows(batch.column(0), plan.find.bands)
             yield asked, list(positions.astype(np.uint64))
-
-
-def _together(waiting: dict[int, list[bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The records of every partition in values of at most 4 MB."""
-    for partition in sorted(waiting):
-        value: list[bytes] = []
-        size = 0
-        for record in waiting[partition]:
-            if value and size + len(record) > MAX_VALUE_BYTES - 64:
-                yield partition, of_kind(SETS, b"".join(value))
-                value, size = [], 0
-            value.append(record)
-            size += len(record)
-        yield partition, of_kind(SETS, b"".join(value))
 
 
 def _measure(group: tuple[int, Iterable[bytes]], plan: _Plan) -> Iterator[tuple[int, bytes]]:
@@ -510,7 +475,7 @@ class _WriteShard(beam.DoFn):
         rows = pa.RecordBatch.from_arrays([ids, kept, measured, estimated, name], schema=INDEX_SCHEMA)
         written = write_shard(storage.join(plan.folder, part(shard)), INDEX_SCHEMA, split_by_bytes(rows))
         drops = int(there.sum())
-        yield _record(
+        yield record_of(
             written.record(plan.query.output), Books(len(ids), len(ids) - drops, {IN_INDEX: drops} if drops else {})
         )
         proof = rows.filter(dropped)
@@ -529,17 +494,13 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def _record(written: dict[str, object], books: Books) -> bytes:
-    return json.dumps({**written, "books": books.to_json()}, sort_keys=True).encode()
-
-
 def _write_evidence(group: tuple[int, Iterable[bytes]], plan: _Plan) -> Iterator[bytes]:
     """One row a dropped document, sorted by its id.  Memory: about 200 bytes a row."""
     proof = from_ipc((value for value in group[1] if value), INDEX_EVIDENCE_SCHEMA).sort_by("dropped_id")
     path = storage.join(plan.folder, "evidence.parquet")
     written = write_shard(path, INDEX_EVIDENCE_SCHEMA, proof.to_batches(max_chunksize=1 << 16))
     # The documents are in the books of their shards already.
-    yield _record(written.record(plan.query.output), Books())
+    yield record_of(written.record(plan.query.output), Books())
 
 
 def _write_report(group: tuple[int, Iterable[bytes]], plan: _Plan) -> Iterator[bytes]:
@@ -569,12 +530,7 @@ def _write_report(group: tuple[int, Iterable[bytes]], plan: _Plan) -> Iterator[b
         "new_in_index": sides["new"],
         "index_in_new": sides["old"],
     }
-    data = storage.canonical_json(found)
-    path = storage.join(plan.folder, REPORT)
-    storage.write_bytes(path, data)
-    relative = path[len(plan.query.output.rstrip("/")) + 1 :]
-    record = {"path": relative, "rows": 0, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    yield _record(record, Books())
+    yield file_record(plan.query.output, storage.join(plan.folder, REPORT), storage.canonical_json(found))
     summary = {"new": sides["new"]["documents"], "new_in_index": sides["new"]["covered"]}
     summary |= {"index": sides["old"]["documents"], "index_in_new": sides["old"]["covered"]}
     yield json.dumps({"summary": summary}, sort_keys=True).encode()

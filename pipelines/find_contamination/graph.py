@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup.contamination import (
     COMMON_DOCUMENTS,
@@ -25,12 +25,25 @@ from dedup.contamination import (
 from dedup.contamination_report import Tally, markdown, report
 from pipelines import storage
 from pipelines.annotate import ANNOTATIONS, annotate_rows, annotation_schema
+from pipelines.corpus_search import (
+    KEEP,
+    UNIT,
+    CorpusSearch,
+    RemoveSpill,
+    Texts,
+    Units,
+    check_name,
+    file_record,
+    nothing,
+    record_of,
+)
 from pipelines.documents import REJECTED_SCHEMA
-from pipelines.exchange import MODES, Exchange, Mode, by_kind, packed, scattered, unpacked
-from pipelines.find_duplicates.plan import UNIT, one_key, part
-from pipelines.ingest import DOCUMENTS, REJECTED, rejected_batch
+from pipelines.exchange import Mode, by_kind, packed, scattered, unpacked
+from pipelines.ingest import REJECTED, part, rejected_batch
 from pipelines.manifest import Books
-from pipelines.shards import ShardWriter, read_batches, write_shard
+from pipelines.shards import ShardWriter, write_shard
+from quality_signals.edits import COLUMN as EDITS
+from quality_signals.edits import compose_columns
 
 REPORT, REPORT_TEXT = "report.json", "report.md"
 _RECORDS, _TALLIES = "records", "tallies"
@@ -39,17 +52,15 @@ _COUNTED = np.dtype([("gram", "<u8"), ("documents", "<u8")])
 
 
 @dataclasses.dataclass(frozen=True)
-class FindContamination:
+class FindContamination(CorpusSearch):
     """Decontamination over documents/ below `output`; writes annotations/<name>/ there, with report.json and report.md.
 
-    shards   number of document shards; shard i is documents/part-0000i.parquet
     index    path of the index file, which all workers see
     methods  of `dedup.contamination.METHODS`, in the order in which they name the rule
     name     of the annotation; None: contamination@<first 12 digits of the index's sha256>
     common_documents
              13-grams of ngram13@gpt3 that stand in more documents than this are ignored, as published; None: none is.
              It costs a pass over the texts
-    workers  of the engine; changes no byte of the result
 
     Memory of a worker: the index (about 60 bytes a character of the items, for each method), one batch of documents;
     of one worker the counts of distinct 13-grams that were found, 16 bytes for each shard that has one.
@@ -63,16 +74,13 @@ class FindContamination:
     common_documents: int | None = COMMON_DOCUMENTS
     exchange: Mode | None = None
     workers: int = 1
+    after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.shards < 0 or self.workers < 1:
-            raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
+        self.check_common()
         if self.common_documents is not None and self.common_documents < 0:
             raise ValueError(f"common_documents is {self.common_documents}, allowed are 0 or more and None")
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
-        if self.name is not None and (not self.name or "/" in self.name):
-            raise ValueError(f"name is {self.name!r}, needed is the name of a folder")
+        check_name(self.name)
         _ = self.annotator  # a missing index or an unknown method stops before any work
 
     @property
@@ -91,14 +99,6 @@ class FindContamination:
     def counts_grams(self) -> bool:
         return GPT3 in self.methods and self.common_documents is not None
 
-    @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
-
-    def document(self, shard: int) -> str:
-        return storage.join(self.output, DOCUMENTS, part(shard))
-
 
 def build_find_contamination(pipeline: beam.Pipeline, find: FindContamination) -> beam.PCollection[bytes]:
     """JSON records: one a written file, with books; the last {"summary": documents read, hit and dropped}."""
@@ -111,13 +111,9 @@ class _FindContamination(beam.PTransform):
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         find = self.find
-        exchange = Exchange("files" if find.spill_dir else "memory", find.spill_dir)
-        shards = (
-            root.pipeline
-            | "Shards" >> beam.Create(list(range(find.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadShards" >> beam.Reshuffle()  # after the list of shards, so that workers share them
-            | "AsUnit" >> beam.Map(_as_unit).with_output_types(tuple[int, bytes])
-        )
+        find.check_after()
+        exchange = find.through
+        shards = root.pipeline | Units(find.shards)
         inputs: tuple[beam.PCollection[tuple[int, bytes]], ...] = (shards,)
         if find.counts_grams:
             common = (
@@ -137,35 +133,11 @@ class _FindContamination(beam.PTransform):
             .with_outputs(_TALLIES, main=_RECORDS)
         )
         reported = (
-            (written[_TALLIES], root.pipeline | "Nothing" >> _nothing())
+            (written[_TALLIES], root.pipeline | "Nothing" >> nothing())
             | "OneReport" >> exchange
             | "WriteReport" >> beam.ParDo(_WriteReport(find)).with_output_types(bytes)
         )
-        records = (written[_RECORDS], reported) | "Records" >> beam.Flatten()
-        if find.spill_dir is None:
-            return records
-        return (
-            records
-            | "KeyRecords" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
-            | "AwaitAll" >> beam.GroupByKey()
-            | "RemoveSpill" >> beam.FlatMap(_remove_spill, find.spill_dir).with_output_types(bytes)
-        )
-
-
-def _as_unit(shard: int) -> tuple[int, bytes]:
-    return shard, UNIT.to_bytes(8, "little")
-
-
-def _nothing() -> beam.PTransform:
-    """An empty value under the one key: its group exists also where nothing else has come."""
-    return beam.Create([(0, b"")], reshuffle=False).with_output_types(tuple[int, bytes])
-
-
-def _remove_spill(group: tuple[int, Iterable[bytes]], spill_dir: str) -> list[bytes]:
-    """Runs when every file is written: nothing refers to the spilled values any more."""
-    records = sorted(group[1])
-    storage.remove_tree(spill_dir)
-    return records
+        return (written[_RECORDS], reported) | "Records" >> beam.Flatten() | RemoveSpill(find.spill_dir)
 
 
 class _CountGrams(beam.DoFn):
@@ -177,8 +149,8 @@ class _CountGrams(beam.DoFn):
     def process(self, unit: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
         counts: Counter[int] = Counter()
         annotator = self._find.annotator
-        for batch in read_batches(self._find.document(unit[0]), ["text"]):
-            grams, documents = documents_of_grams(annotator, batch)
+        for texts in self._find.texts(unit[0], ["doc_id", "text"]):
+            grams, documents = documents_of_grams(annotator, texts.batch.filter(pa.array(texts.takes_part)))
             counts.update(dict(zip(grams.tolist(), documents.tolist(), strict=True)))
         records = np.array(sorted(counts.items()), np.uint64).reshape(-1, 2).view(_COUNTED).reshape(-1)
         for value in packed(records):
@@ -217,9 +189,11 @@ class _WriteShard(beam.DoFn):
         tally = Tally()
         rejected: list[tuple[str, str | None, str, str, str]] = []
         with ShardWriter(storage.join(find.folder, part(shard)), schema) as writer:
-            for batch in read_batches(find.document(shard), ["doc_id", "source", "text"]):
+            for texts in find.texts(shard, ["doc_id", "source", "text"]):
+                batch = texts.batch.filter(pa.array(texts.takes_part))
                 columns, faults = annotate_rows(annotator, batch)
                 tally.add(batch.column("source").to_pylist(), columns)
+                columns, batch = _all_rows(columns, texts), texts.batch
                 stage = f"annotate/{find.annotation}"
                 rejected += [(identity, None, stage, error, message[:500]) for identity, error, message in faults]
                 writer.write(pa.RecordBatch.from_arrays([batch.column("doc_id"), *columns.columns], schema=schema))
@@ -231,13 +205,31 @@ class _WriteShard(beam.DoFn):
         kept = written.rows - dropped.total() - failed.total()
         self._documents.inc(written.rows)
         self._dropped.inc(dropped.total())
-        yield _record(written.record(find.output), Books(written.rows, kept, dropped, failed))
+        yield record_of(written.record(find.output), Books(written.rows, kept, dropped, failed))
         if rejected:
             path = storage.join(find.output, REJECTED, f"{find.annotation}-{part(shard)}")
             refused = write_shard(path, REJECTED_SCHEMA, [rejected_batch(rejected)])
-            yield _record(refused.record(find.output), Books())
+            yield record_of(refused.record(find.output), Books())
         told = {"tally": tally.to_json(), "common": dict(zip(ignored, common["documents"].tolist(), strict=True))}
         yield beam.pvalue.TaggedOutput(_TALLIES, (0, json.dumps(told, sort_keys=True).encode()))
+
+
+def _all_rows(columns: pa.RecordBatch, texts: Texts) -> pa.RecordBatch:
+    """The columns of the documents that take part, for all: the others stay, and nothing else is known of them.
+
+    Edits lead from the documents' texts to what these and those before them leave.
+    """
+    if texts.takes_part.all() and texts.edits is None:
+        return columns
+    places = pa.array(np.cumsum(texts.takes_part) - 1, mask=~texts.takes_part)
+    arrays = {name: column.take(places) for name, column in zip(columns.schema.names, columns.columns, strict=True)}
+    arrays[KEEP] = pc.if_else(pa.array(texts.takes_part), arrays[KEEP], pa.scalar(True))
+    if texts.edits is not None and EDITS in arrays:
+        # Where it is not known what is to be cut out of a text, nothing is.
+        known = pc.or_(arrays[EDITS].is_valid(), pa.array(~texts.takes_part))
+        own = pc.fill_null(arrays[EDITS], pa.scalar([], arrays[EDITS].type))
+        arrays[EDITS] = pc.if_else(known, compose_columns(texts.edits, own), pa.scalar(None, own.type))
+    return pa.RecordBatch.from_arrays(list(arrays.values()), schema=columns.schema)
 
 
 class _WriteReport(beam.DoFn):
@@ -261,13 +253,5 @@ class _WriteReport(beam.DoFn):
         opened = open_contamination_index(find.index)
         found = report(tally, opened.manifest["sets"], searched(find.annotator), opened.name, common)
         for name, data in ((REPORT, storage.canonical_json(found)), (REPORT_TEXT, markdown(found).encode())):
-            path = storage.join(find.folder, name)
-            storage.write_bytes(path, data)
-            relative = path[len(find.output.rstrip("/")) + 1 :]
-            record = {"path": relative, "rows": 0, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            yield _record(record, Books())
+            yield file_record(find.output, storage.join(find.folder, name), data)
         yield json.dumps({"summary": found["documents"]}, sort_keys=True).encode()
-
-
-def _record(written: dict[str, object], books: Books) -> bytes:
-    return json.dumps({**written, "books": books.to_json()}, sort_keys=True).encode()

@@ -15,12 +15,12 @@ from dedup.bands import PAIR, Bands, band_keys, candidate_pairs, distinct_pairs
 from dedup.components import spanning_forest
 from dedup.exact import digest_words, key_column, key_hashes
 from dedup.hashing import Hashes
+from pipelines.corpus_search import UNIT
 from pipelines.exchange import by_kind, packed, partition_of, scattered, unpacked
 from pipelines.find_duplicates.measure import MEASURED, pair_partition
 from pipelines.find_duplicates.plan import (
     COPIES,
     TEXT_HASH,
-    UNIT,
     FindDuplicates,
     Plan,
     address,

@@ -17,9 +17,11 @@ from dedup.bloom import BloomFilter
 from dedup.exact import TEXT, check_key, digest_words
 from pipelines import manifest as manifests
 from pipelines import storage
+from pipelines.corpus_search import nothing, record_of
 from pipelines.exchange import Exchange, packed
 from pipelines.find_duplicates.candidates import key_values
-from pipelines.find_duplicates.plan import FindDuplicates, part, read_column
+from pipelines.find_duplicates.plan import FindDuplicates, read_column
+from pipelines.ingest import part
 from pipelines.shards import split_by_bytes, write_shard
 
 SEEN = "seen"
@@ -106,7 +108,7 @@ class _MarkSeen(beam.DoFn):
         written = write_shard(path, SEEN_SCHEMA, split_by_bytes(batch))
         drops = int(seen.sum())
         books = manifests.Books(len(ids), len(ids) - drops, {"seen_before": drops} if drops else {})
-        yield json.dumps({**written.record(self._find.output), "books": books.to_json()}, sort_keys=True).encode()
+        yield record_of(written.record(self._find.output), books)
 
 
 @dataclasses.dataclass(eq=False)
@@ -136,11 +138,8 @@ class BuildFilter(beam.PTransform):
             | "SpreadShards" >> beam.Reshuffle()
             | "ReadKeys" >> beam.ParDo(_ReadDigests(self.output, self.key)).with_output_types(tuple[int, bytes])
         )
-        nothing = shards.pipeline | "Nothing" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(
-            tuple[int, bytes]
-        )
         return (
-            (keys, nothing)
+            (keys, shards.pipeline | "Nothing" >> nothing())
             | "OneFilter" >> Exchange("files" if self.spill_dir else "memory", self.spill_dir)
             | "WriteFilter"
             >> beam.ParDo(

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.exchange import Exchange, Values, by_kind, of_kind
+from pipelines.corpus_search import UNIT, RemoveSpill, Units, nothing, one_key, record_of
+from pipelines.exchange import Values, by_kind
 from pipelines.find_duplicates.candidates import (
     Candidates,
     Copies,
@@ -29,14 +30,12 @@ from pipelines.find_duplicates.largest import WriteLargest
 from pipelines.find_duplicates.measure import MeasurePairs
 from pipelines.find_duplicates.members import Members, from_ipc, to_ipc
 from pipelines.find_duplicates.plan import (
-    UNIT,
     VERDICT,
     FindDuplicates,
     Plan,
-    one_key,
-    part,
     read_column,
 )
+from pipelines.ingest import part
 from pipelines.shards import split_by_bytes, write_shard
 
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
@@ -78,14 +77,8 @@ class _FindDuplicates(beam.PTransform):
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         find = self.find
         find.check_columns()
-        exchange = Exchange("files" if find.spill_dir else "memory", find.spill_dir)
-        plan = Plan(find, exchange, find.count_documents())
-        shards = (
-            root.pipeline
-            | "Shards" >> beam.Create(list(range(find.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadShards" >> beam.Reshuffle()  # after the list of shards, so that workers share them
-            | "AsUnit" >> beam.Map(_as_unit).with_output_types(tuple[int, bytes])
-        )
+        plan = Plan(find, find.through, find.count_documents())
+        shards = root.pipeline | Units(find.shards)
         copies = shards | "Copies" >> Copies(plan)
         edges = copies | "KeyCopies" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
         counts = [copies | "CountCopies" >> beam.Map(count_copies).with_output_types(bytes)]
@@ -107,27 +100,8 @@ class _FindDuplicates(beam.PTransform):
         verdicts, decided, reports = members | "Clusters" >> Clusters(plan)
         written = (shards, *verdicts) | "Write" >> _WriteShards(plan)
         summary = (*counts, *decided) | "Summary" >> _Summarise()
-        named = (*reports, root.pipeline | "NoReport" >> _nothing()) | "Largest" >> _WriteLargest(plan)
-        records = (written, summary, named) | "Records" >> beam.Flatten()
-        if find.spill_dir is None:
-            return records
-        return (
-            records
-            | "KeyRecords" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
-            | "AwaitAll" >> beam.GroupByKey()
-            | "RemoveSpill" >> beam.FlatMap(_remove_spill, find.spill_dir).with_output_types(bytes)
-        )
-
-
-def _as_unit(shard: int) -> tuple[int, bytes]:
-    return shard, of_kind(UNIT, b"")
-
-
-def _remove_spill(group: tuple[int, Iterable[bytes]], spill_dir: str) -> list[bytes]:
-    """Runs when every shard is written: nothing refers to the spilled values any more."""
-    records = sorted(group[1])
-    storage.remove_tree(spill_dir)
-    return records
+        named = (*reports, root.pipeline | "NoReport" >> nothing()) | "Largest" >> _WriteLargest(plan)
+        return (written, summary, named) | "Records" >> beam.Flatten() | RemoveSpill(find.spill_dir)
 
 
 @dataclasses.dataclass(eq=False)
@@ -147,7 +121,7 @@ class _WriteShards(beam.PTransform):
             .with_outputs(_EVIDENCE, main=_RECORDS)
         )
         evidence = (
-            (written[_EVIDENCE], by_shard[0].pipeline | "Nothing" >> _nothing())
+            (written[_EVIDENCE], by_shard[0].pipeline | "Nothing" >> nothing())
             | "OneEvidence" >> self.plan.exchange
             | "WriteEvidence" >> beam.ParDo(_WriteEvidence(find)).with_output_types(bytes)
         )
@@ -177,16 +151,11 @@ class _Summarise(beam.PTransform):
             | "KeyCounts" >> beam.Map(one_key).with_output_types(tuple[int, bytes])
         )
         return (
-            (keyed, counts[0].pipeline | "Nothing" >> _nothing())
+            (keyed, counts[0].pipeline | "Nothing" >> nothing())
             | "CountsOrNothing" >> beam.Flatten()
             | "GroupCounts" >> beam.GroupByKey()
             | "AddUp" >> beam.Map(_add_up).with_output_types(bytes)
         )
-
-
-def _nothing() -> beam.PTransform:
-    """An empty value under the one key: its group exists also where nothing else has come."""
-    return beam.Create([(0, b"")], reshuffle=False).with_output_types(tuple[int, bytes])
 
 
 class _WriteShard(beam.DoFn):
@@ -208,7 +177,7 @@ class _WriteShard(beam.DoFn):
         books = manifests.Books(rows.num_rows, rows.num_rows - drops, {EXACT: copies, NEAR: drops - copies})
         self._documents.inc(rows.num_rows)
         self._dropped.inc(drops)
-        yield _record(written.record(self._find.output), books)
+        yield record_of(written.record(self._find.output), books)
         evidence = rows.filter(dropped)
         numbers = bands[dropped.to_numpy(zero_copy_only=False)].tolist()
         labels = [_band_label(number, self._find.label) for number in numbers]
@@ -240,10 +209,6 @@ def _band_label(number: int, exact: str) -> str | None:
     return exact if number == EXACT_BAND else str(number)
 
 
-def _record(written: dict[str, object], books: manifests.Books) -> bytes:
-    return json.dumps({**written, "books": books.to_json()}, sort_keys=True).encode()
-
-
 class _WriteEvidence(beam.DoFn):
     """One row a dropped document, sorted by its id.  Memory: about 200 bytes a row."""
 
@@ -256,7 +221,7 @@ class _WriteEvidence(beam.DoFn):
         path = storage.join(self._find.folder, "evidence.parquet")
         written = write_shard(path, EVIDENCE_SCHEMA, proof.to_batches(max_chunksize=1 << 16))
         # The documents are in the books of their shards already.
-        yield _record(written.record(self._find.output), manifests.Books())
+        yield record_of(written.record(self._find.output), manifests.Books())
 
 
 def _add_up(group: tuple[int, Iterable[bytes]]) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,9 +12,9 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.find_duplicates.plan import FindDuplicates, read_rows, row_of, shard_of
+from pipelines.corpus_search import file_record, read_rows
+from pipelines.find_duplicates.plan import FindDuplicates, row_of, shard_of
 
 NAMED = 20
 SAMPLE_CHARACTERS = 200
@@ -131,12 +130,8 @@ class WriteLargest(beam.DoFn):
         for found in told.values():
             for entry in found:
                 del entry["what"]
-        data = storage.canonical_json(told)
         path = storage.join(self._find.folder, CLUSTERS_FILE)
-        storage.write_bytes(path, data)
-        relative = path[len(self._find.output.rstrip("/")) + 1 :]
-        record = {"path": relative, "rows": 0, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        yield json.dumps({**record, "books": manifests.Books().to_json()}, sort_keys=True).encode()
+        yield file_record(self._find.output, path, storage.canonical_json(told))
 
     def _texts(self, wanted: set[int]) -> dict[int, str]:
         """address -> the first 200 characters.  Reads a row group for each, at most 120."""

@@ -32,7 +32,6 @@ from pipelines.find_duplicates.plan import (
     FindDuplicates,
     Plan,
     address,
-    read_rows,
     row_of,
     shard_of,
 )
@@ -141,7 +140,7 @@ class _ReadSets(beam.DoFn):
         wanted = partitions.tolist()
         waiting: dict[int, list[bytes]] = {}
         waiting_bytes = 0
-        for asked, batch in read_rows(self._find.document(shard), ["text", "language"], rows):
+        for asked, batch in self._find.rows(shard, ["text", "language"], rows):
             self._read.inc(len(asked))
             texts = batch.column("text")
             characters = pc.utf8_length(texts).to_pylist()
@@ -154,23 +153,23 @@ class _ReadSets(beam.DoFn):
                     waiting.setdefault(partition, []).extend(records)
                 waiting_bytes += (stop - start) * sum(map(len, records))
                 if waiting_bytes >= _BUFFER_BYTES:
-                    yield from _joined(waiting)
+                    yield from joined_sets(waiting, SETS)
                     waiting, waiting_bytes = {}, 0
-        yield from _joined(waiting)
+        yield from joined_sets(waiting, SETS)
 
 
-def _joined(waiting: dict[int, list[bytes]]) -> Iterator[tuple[int, bytes]]:
+def joined_sets(waiting: dict[int, list[bytes]], kind: int) -> Iterator[tuple[int, bytes]]:
     """The records of every partition in as few values of at most 4 MB as their order allows."""
     for partition in sorted(waiting):
         value: list[bytes] = []
         size = 0
         for record in waiting[partition]:
             if value and size + len(record) > MAX_VALUE_BYTES - 64:
-                yield partition, of_kind(SETS, b"".join(value))
+                yield partition, of_kind(kind, b"".join(value))
                 value, size = [], 0
             value.append(record)
             size += len(record)
-        yield partition, of_kind(SETS, b"".join(value))
+        yield partition, of_kind(kind, b"".join(value))
 
 
 def _measure(group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:

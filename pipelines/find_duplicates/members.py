@@ -15,6 +15,7 @@ from dedup.exact import TEXT, digest_words
 from dedup.hashing import Hashes, mixed
 from dedup.keep import LENGTH, keep_order
 from dedup.minhash import TEXT_HASH_BYTES, text_hashes
+from pipelines.corpus_search import read_rows
 from pipelines.exchange import Values, by_kind, of_kind, partition_of, scattered, unpacked
 from pipelines.find_duplicates.measure import MEASURED
 from pipelines.find_duplicates.plan import (
@@ -26,7 +27,6 @@ from pipelines.find_duplicates.plan import (
     FindDuplicates,
     Plan,
     has_column,
-    read_rows,
     row_of,
     shard_of,
     values_of,

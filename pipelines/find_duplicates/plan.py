@@ -23,7 +23,9 @@ from dedup.minhash import PERMUTATIONS
 from dedup.shingles import shingle_sets
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.exchange import MODES, PARTITION_RECORDS, Exchange, Mode, partition_count
+from pipelines.corpus_search import UNIT, CorpusSearch
+from pipelines.exchange import PARTITION_RECORDS, Exchange, Mode, partition_count
+from pipelines.ingest import part
 from pipelines.shards import read_batches, row_count
 
 Method = Literal["exact", "minhash"]
@@ -35,15 +37,10 @@ MINHASH, TEXT_HASH = "minhash@", "text_hash"
 _PARTITION_SETS = 16_000
 # Members (about 100 bytes each as Arrow, 400 as Python objects) of a partition of clusters.
 _PARTITION_MEMBERS = 250_000
-_ROWS_PER_READ = 1024
 # Kinds of values that meet in one partition.
-UNIT, COPIES, LABEL, VERIFIED, MEMBER, LINKED, ANSWER, VERDICT, PAIRS, SETS = range(10)
+COPIES, LABEL, VERIFIED, MEMBER, LINKED, ANSWER, VERDICT, PAIRS, SETS = range(UNIT + 1, UNIT + 10)
 # Rounds in which the similarity of documents to the centre of their cluster is measured on request.
 ROUNDS = 2
-
-
-def part(shard: int) -> str:
-    return f"part-{shard:05d}.parquet"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,10 +74,8 @@ def signer_of(annotator: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class FindDuplicates:
+class FindDuplicates(CorpusSearch):
     """A search over documents/ and annotations/<annotator>/ below `output`; writes annotations/dedup/ there.
-
-    shards     number of document shards; shard i is documents/part-0000i.parquet
 
     method     exact: documents with an equal key.  minhash: equal texts, pairs with Jaccard >= threshold, and what
                they connect.  exact_<key> is exact with that key.
@@ -96,9 +91,6 @@ class FindDuplicates:
     keep       which document of a cluster stays: `dedup.keep`, a preset's name or a list of keys
     annotator  whose signatures are read; not read by exact
     bands      (bands, rows) in the place of the scheme's own
-    exchange   files: through files below the output, memory: through the runner's shuffle, None: files where
-               the output is a directory of this machine or of a shared mount
-    workers    how many the engine has; sizes partitions, changes no byte of the result
 
     Memory of a worker, the largest of: the ids of one shard; one partition (24 to 64 MB, twice while it is
     sorted); 50 bytes a document that has any duplicate (components, one worker); 200 bytes a dropped
@@ -120,6 +112,7 @@ class FindDuplicates:
     guard: Guard = "refuse"
     guard_similarity: float | None = None
     bands_and_rows: tuple[int, int] | None = None
+    fills: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         method, _, key = self.method.partition("_")
@@ -141,10 +134,7 @@ class FindDuplicates:
             raise ValueError(f"threshold is {self.threshold}, allowed is 0 < threshold <= 1")
         if self.guard_similarity is not None and not 0.0 <= self.guard_similarity <= self.threshold:
             raise ValueError(f"guard_similarity is {self.guard_similarity}, allowed is 0 to the threshold")
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
-        if self.shards < 0 or self.workers < 1:
-            raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
+        self.check_common()
         if self.bands_and_rows is not None and min(self.bands_and_rows) < 1:
             raise ValueError(f"bands_and_rows is {self.bands_and_rows}, both must be 1 or more")
         # Checked here so that a wrong one stops before any work.
@@ -158,6 +148,11 @@ class FindDuplicates:
     def scheme(self) -> Scheme:
         found = scheme(self.annotator, self.threshold, self.permutations)
         return found if self.bands_and_rows is None else Scheme(found.column, Bands(*self.bands_and_rows))
+
+    @property
+    def reads_language(self) -> bool:
+        """Whether the shingles depend on the language of a document."""
+        return self.method == "minhash" and isinstance(signer_of(self.annotator), dedup.DatatroveMinHash)
 
     def shingle_sets(self, batch: pa.RecordBatch) -> list[Hashes]:
         """The sets whose similarity is measured: those that the signatures are of.  batch: text, language."""
@@ -234,24 +229,12 @@ class FindDuplicates:
         return storage.join(self.output, "annotations", annotator, part(shard)), name
 
     @property
-    def documents(self) -> str:
-        return storage.join(self.output, "documents")
-
-    @property
     def folder(self) -> str:
         return storage.join(self.output, "annotations", "dedup")
 
     @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
-
-    @property
     def bands(self) -> Bands:
         return self.scheme.bands
-
-    def document(self, shard: int) -> str:
-        return storage.join(self.documents, part(shard))
 
     def annotation(self, shard: int) -> str:
         return storage.join(self.output, "annotations", self.annotator, part(shard))
@@ -329,33 +312,6 @@ def values_of(batch: pa.RecordBatch, name: str) -> pa.Array:
     return pc.map_lookup(batch.column(META[:-1]), pa.scalar(wanted), "last")
 
 
-def read_rows(
-    path: str, columns: list[str], rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
-    """The asked rows (ascending, distinct) of a shard, in order: (row numbers, their columns).
-
-    Row groups without an asked row are not read.  Memory: the pages of one row group.
-    """
-    with storage.open_read(path) as file, pq.ParquetFile(file) as parquet:
-        start = 0
-        for group in range(parquet.num_row_groups):
-            stop = start + parquet.metadata.row_group(group).num_rows
-            at = start
-            if np.searchsorted(rows, start) < np.searchsorted(rows, stop):
-                for batch in parquet.iter_batches(_ROWS_PER_READ, row_groups=[group], columns=columns):
-                    asked = rows[np.searchsorted(rows, at) : np.searchsorted(rows, at + batch.num_rows)]
-                    if asked.size:
-                        yield asked, batch.take(pa.array(asked - at))
-                    at += batch.num_rows
-            start = stop
-        if rows.size and rows[-1] >= start:
-            raise ValueError(f"{path} has {start:,} rows, row {rows[-1]:,} was asked for")
-
-
 def counted(**counts: int) -> bytes:
     """A contribution to the summary of the stage."""
     return json.dumps(counts, sort_keys=True).encode()
-
-
-def one_key(record: bytes) -> tuple[int, bytes]:
-    return 0, record

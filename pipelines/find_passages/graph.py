@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import apache_beam as beam
@@ -13,12 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup.passages import NOTHING_LEFT, NUMBERS, SCHEMA, Changed, Ints, document_order, lists, repeated
+from dedup.passages import NOTHING_LEFT, NUMBERS, SCHEMA, Changed, Ints, decide_copies, document_order, lists
 from pipelines import manifest as manifests
 from pipelines import storage
-from pipelines.exchange import Exchange, by_kind, of_kind, packed, partition_of, scattered, unpacked
-from pipelines.find_duplicates.plan import address, one_key, part, row_of, shard_of
+from pipelines.corpus_search import UNIT, SpreadShards, as_unit, nothing, one_key, record_of
+from pipelines.exchange import by_kind, packed, partition_of, scattered, unpacked
+from pipelines.find_duplicates.members import from_ipc, scattered_rows
+from pipelines.find_duplicates.plan import address, read_column, row_of, shard_of
 from pipelines.find_passages.plan import FindPassages
+from pipelines.ingest import part
 from pipelines.shards import ShardWriter
 from quality_signals.edits import EDITS, compose_columns
 from quality_signals.families import judge_texts
@@ -27,9 +32,23 @@ from quality_signals.text_batch import TextBatch
 PASSAGE_SCHEMA = pa.schema([pa.field("doc_id", pa.string(), nullable=False), *SCHEMA])
 SUMMARY = ("documents", "passages", "repeated", "characters", "characters_removed", "changed", "dropped")
 # Kinds of values that meet in a shard.
-UNIT, COUNTS, GONE = range(3)
+COUNTS, LOST, GONE, NAMED = range(UNIT + 1, UNIT + 5)
 _COUNTS = np.dtype([("row", "<u4"), ("passages", "<u4"), ("characters", "<u8"), ("sentences", "<i8")])
 """A document that takes part, as it stands before anything is removed."""
+# Passages of a shard, each row << 32 | place: one that goes, and the one of the same shard that it goes for.
+_LOST = np.dtype([("gone", "<u8"), ("witness", "<u8")])
+# A passage that goes for one of another shard: the row there, the document here, the place here.
+_ASKED = np.dtype([("row", "<u4"), ("place", "<u4"), ("address", "<u8"), ("first", "?")])
+# first: whether it is the first copy of all, which goes only where none is to stay.
+_NAMED = pa.schema([("gone", pa.uint64()), ("kept_id", pa.string()), ("first", pa.bool_())])
+PASSAGE_EVIDENCE_SCHEMA = pa.schema(
+    [
+        pa.field("dropped_id", pa.string(), nullable=False, metadata={"description": "document that loses a passage"}),
+        pa.field("start", pa.int32(), metadata={"unit": "code points of the text in which it was found"}),
+        pa.field("end", pa.int32()),
+        pa.field("kept_id", pa.string(), metadata={"description": "document of the copy that it goes for"}),
+    ]
+)
 _ROW_BITS = np.uint64(32)
 _PLACE_MASK = np.uint64(0xFFFFFFFF)
 
@@ -45,14 +64,9 @@ class _FindPassages(beam.PTransform):
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         find = self.find
-        find.check_inputs()
-        exchange = Exchange("files" if find.spill_dir else "memory", find.spill_dir)
-        partitions = find.partitions()
-        shards = (
-            root.pipeline
-            | "Shards" >> beam.Create(list(range(find.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadShards" >> beam.Reshuffle()
-        )
+        find.check_after()
+        exchange, partitions = find.through, find.partitions()
+        shards = root.pipeline | SpreadShards(find.shards)
         hashed = shards | "HashPassages" >> beam.ParDo(_HashPassages(find, partitions)).with_output_types(
             tuple[int, bytes], by_shard=tuple[int, bytes]
         ).with_outputs("by_shard", main="by_hash")
@@ -61,6 +75,12 @@ class _FindPassages(beam.PTransform):
             | "ByHash" >> exchange
             | "FindRepeated" >> beam.ParDo(_FindRepeated(find)).with_output_types(tuple[int, bytes])
         )
+        if find.evidence:
+            gone = (
+                gone
+                | "ByKeptShard" >> exchange
+                | "NameKept" >> beam.ParDo(_NameKept(find)).with_output_types(tuple[int, bytes])
+            )
         written = (
             (hashed["by_shard"], gone)
             | "ByShard" >> exchange
@@ -69,8 +89,7 @@ class _FindPassages(beam.PTransform):
         records = (
             (
                 written | "KeyRecords" >> beam.Map(one_key).with_output_types(tuple[int, bytes]),
-                root.pipeline
-                | "Nothing" >> beam.Create([(0, b"")], reshuffle=False).with_output_types(tuple[int, bytes]),
+                root.pipeline | "Nothing" >> nothing(),
             )
             | "RecordsOrNothing" >> beam.Flatten()
             | "AwaitAll" >> beam.GroupByKey()
@@ -85,7 +104,7 @@ def _summarise(group: tuple[int, Iterable[bytes]], spill_dir: str | None) -> Ite
     totals_ = dict.fromkeys(SUMMARY, 0)
     for value in sorted(each for each in group[1] if each):
         record = json.loads(value)
-        for name, count in record.pop("counts").items():
+        for name, count in record.pop("counts", {}).items():
             totals_[name] += count
         yield json.dumps(record, sort_keys=True).encode()
     yield json.dumps({"summary": totals_}, sort_keys=True).encode()
@@ -100,11 +119,12 @@ class _HashPassages(beam.DoFn):
 
     def process(self, shard: int) -> Iterator[Any]:
         find = self._find
-        yield beam.pvalue.TaggedOutput("by_shard", (shard, of_kind(UNIT, b"")))
+        yield beam.pvalue.TaggedOutput("by_shard", as_unit(shard))
         parts: list[np.ndarray] = [np.empty(0, find.records)]
         always: list[np.ndarray] = [np.zeros(0, np.bool_)]
         start = 0
-        for batch, chosen, _ in find.texts(shard):
+        for texts in find.documents(shard):
+            batch, chosen = texts.batch, texts.takes_part
             rows = np.flatnonzero(chosen)
             records, counts, gone = self._hashed(shard, start, rows, batch, chosen)
             parts.append(records)
@@ -115,14 +135,18 @@ class _HashPassages(beam.DoFn):
         records, gone = np.concatenate(parts), np.concatenate(always)
         del parts
         self._passages.inc(len(records))
-        for value in packed(_gone(records[gone]), GONE):
-            yield beam.pvalue.TaggedOutput("by_shard", (shard, value))
+        yield from self._lost(shard, records[gone], records[gone])
         records = records[~gone]
-        lost, sent = repeated(records, find.made.keep)
-        for value in packed(_gone(records[lost]), GONE):
-            yield beam.pvalue.TaggedOutput("by_shard", (shard, value))
-        records = records[sent]
+        decided = decide_copies(records, find.made.keep)
+        yield from self._lost(shard, records[decided.gone], records[decided.witness[decided.gone]])
+        records = records[decided.sent]
         yield from scattered(partition_of(records["hash"], self._partitions), records)
+
+    def _lost(self, shard: int, gone: np.ndarray, witness: np.ndarray) -> Iterator[Any]:
+        lost = np.empty(len(gone), _LOST)
+        lost["gone"], lost["witness"] = _numbers(gone), _numbers(witness)
+        for value in packed(lost, LOST):
+            yield beam.pvalue.TaggedOutput("by_shard", (shard, value))
 
     def _hashed(
         self, shard: int, start: int, rows: Ints, batch: pa.RecordBatch, chosen: np.ndarray
@@ -152,22 +176,44 @@ class _HashPassages(beam.DoFn):
         return records, documents[found.judged], gone
 
 
-def _gone(records: np.ndarray) -> npt.NDArray[np.uint64]:
+def _numbers(records: np.ndarray) -> npt.NDArray[np.uint64]:
     """Passages of one shard as numbers: row << 32 | place."""
     return row_of(records["address"]).astype(np.uint64) << _ROW_BITS | records["place"].astype(np.uint64)
 
 
 class _FindRepeated(beam.DoFn):
-    """(partition, its passages) -> (shard, those of it that go)."""
+    """(partition, its passages) -> (shard, those of it that go); with evidence (shard of the copy that one goes for,
+    who asks for its document)."""
 
     def __init__(self, find: FindPassages) -> None:
         self._find = find
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
         records = unpacked(group[1], self._find.records)
-        gone, _ = repeated(records, self._find.made.keep)
-        records = records[gone]
-        yield from scattered(shard_of(records["address"]), _gone(records), GONE)
+        decided = decide_copies(records, self._find.made.keep)
+        gone, witness = records[decided.gone], decided.witness[decided.gone]
+        kept = records["address"][witness]
+        if not self._find.evidence:
+            yield from scattered(shard_of(gone["address"]), _numbers(gone), GONE)
+            return
+        asked = np.empty(len(gone), _ASKED)
+        asked["row"], asked["place"], asked["address"] = row_of(kept), gone["place"], gone["address"]
+        asked["first"] = decided.first[decided.gone]
+        yield from scattered(shard_of(kept), asked)
+
+
+class _NameKept(beam.DoFn):
+    """(shard, who asks for its documents) -> (shard of who asks, the passage that goes and the id)."""
+
+    def __init__(self, find: FindPassages) -> None:
+        self._find = find
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        asked = unpacked(group[1], _ASKED)
+        ids = read_column(self._find.document(group[0]), "doc_id").take(pa.array(asked["row"]))
+        columns = [pa.array(_numbers(asked)), ids, pa.array(asked["first"])]
+        named = pa.RecordBatch.from_arrays(columns, schema=_NAMED)
+        yield from scattered_rows(shard_of(asked["address"]), named, NAMED)
 
 
 class _WriteShard(beam.DoFn):
@@ -179,25 +225,34 @@ class _WriteShard(beam.DoFn):
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
         shard, values = group
-        _, counts, gone_values = by_kind(values, (UNIT, COUNTS, GONE))
+        _, counts, lost_values, gone_values, named = by_kind(values, (UNIT, COUNTS, LOST, GONE, NAMED))
         documents = np.sort(unpacked(counts, _COUNTS), order="row")
-        gone = np.unique(unpacked(gone_values, np.dtype("<u8")))
+        proof = _Proof(self._find, shard, unpacked(lost_values, _LOST), from_ipc(named, _NAMED))
+        gone = np.unique(np.concatenate([unpacked(gone_values, np.dtype("<u8")), proof.gone]))
         gone_rows, places = (gone >> _ROW_BITS).astype(np.int64), (gone & _PLACE_MASK).astype(np.int64)
         summary = dict.fromkeys(SUMMARY, 0)
         drops: dict[str, int] = {}
         start = 0
-        with ShardWriter(storage.join(self._find.folder, part(shard)), PASSAGE_SCHEMA) as writer:
-            for batch, _, edits in self._find.texts(shard):
+        with contextlib.ExitStack() as stack:
+            path = storage.join(self._find.folder, part(shard))
+            writer = stack.enter_context(ShardWriter(path, PASSAGE_SCHEMA))
+            evidence = stack.enter_context(proof.writer()) if self._find.evidence else None
+            for texts in self._find.documents(shard):
+                batch, edits = texts.batch, texts.edits
                 stop = start + batch.num_rows
                 own, lost = _between(documents["row"], start, stop), _between(gone_rows, start, stop)
                 rows = self._rows(batch, documents[own], gone_rows[lost] - start, places[lost], edits, start)
                 writer.write(rows)
                 self._add(summary, drops, rows, documents[own])
+                if evidence is not None:
+                    evidence.write(proof.rows(batch, start, gone[lost]))
                 start = stop
         self._removed.inc(summary["characters_removed"])
         books = manifests.Books(writer.written.rows, writer.written.rows - summary["dropped"], drops)
         record = {**writer.written.record(self._find.output), "books": books.to_json(), "counts": summary}
         yield json.dumps(record, sort_keys=True).encode()
+        if evidence is not None:
+            yield record_of(evidence.written.record(self._find.output), manifests.Books())
 
     def _rows(
         self,
@@ -267,6 +322,71 @@ class _WriteShard(beam.DoFn):
         for rule in rows.column("rule").drop_null().to_pylist():
             drops[rule] = drops.get(rule, 0) + 1
             summary["dropped"] += 1
+
+
+class _Proof:
+    """For whom the passages of a shard go.  lost: those that go for one of the shard; named: for one of any shard."""
+
+    def __init__(self, find: FindPassages, shard: int, lost: np.ndarray, named: pa.Table) -> None:
+        self._find, self._shard = find, shard
+        self._lost = np.unique(lost)
+        # Of a worker that was run twice the same comes twice.
+        numbers, firsts = np.unique(named.column("gone").to_numpy(), return_index=True)
+        self._named, self._ids = numbers, named.column("kept_id").combine_chunks().take(pa.array(firsts))
+        self._first = named.column("first").to_numpy()[firsts]
+
+    @property
+    def gone(self) -> npt.NDArray[np.uint64]:
+        return np.concatenate([self._lost["gone"], self._named])
+
+    def writer(self) -> ShardWriter:
+        path = storage.join(self._find.folder, f"evidence-{self._shard:05d}.parquet")
+        return ShardWriter(path, PASSAGE_EVIDENCE_SCHEMA)
+
+    @cached_property
+    def _own(self) -> pa.Array:
+        return read_column(self._find.document(self._shard), "doc_id")
+
+    def rows(self, batch: pa.RecordBatch, start: int, gone: npt.NDArray[np.uint64]) -> pa.RecordBatch:
+        """A row a passage that goes, of the documents of a batch that begins at row `start`."""
+        rows = (gone >> _ROW_BITS).astype(np.int64) - start
+        places = (gone & _PLACE_MASK).astype(np.int64)
+        owners, firsts = np.unique(rows, return_index=True)
+        chosen = np.zeros(batch.num_rows, np.bool_)
+        chosen[owners] = True
+        starts = ends = np.zeros(0, np.int64)
+        if len(owners):
+            offsets = np.append(firsts, len(gone)).astype(np.int64)
+            starts, ends = self._find.made.spans(TextBatch(batch, chosen), places, offsets)
+        columns = [
+            batch.column("doc_id").take(pa.array(rows)),
+            pa.array(starts, pa.int32()),
+            pa.array(ends, pa.int32()),
+            self._kept(gone),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=PASSAGE_EVIDENCE_SCHEMA)
+
+    def _kept(self, gone: npt.NDArray[np.uint64]) -> pa.Array:
+        """Of a copy that goes for one of the same shard: if that one goes itself, what that one goes for, unless it is
+        the first of all in another document."""
+        at, told = _found(self._named, gone)
+        place, lost = _found(self._lost["gone"], gone)
+        witness = np.where(lost & ~told, self._lost["witness"][place], gone) if len(self._lost) else gone
+        rows = (witness >> _ROW_BITS).astype(np.int64)
+        at, named = _found(self._named, witness)
+        if len(self._first):
+            named &= told | ~self._first[at] | (rows == (gone >> _ROW_BITS).astype(np.int64))
+        ids = self._ids.take(pa.array(at, mask=~named))
+        return pc.coalesce(ids, self._own.take(pa.array(rows, mask=named | (witness == gone))))
+
+
+def _found(sorted_values: npt.NDArray[np.uint64], asked: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Where the asked values stand, and whether they do; 0 where not."""
+    place = np.searchsorted(sorted_values, asked)
+    there = place < len(sorted_values)
+    place[~there] = 0
+    there[there] = sorted_values[place[there]] == asked[there]
+    return place * there, there
 
 
 def _between(rows: np.ndarray, start: int, stop: int) -> slice:

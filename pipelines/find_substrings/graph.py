@@ -27,15 +27,16 @@ from dedup.substring_windows import (
     split_windows,
 )
 from pipelines import storage
+from pipelines.corpus_search import UNIT, Units, nothing, one_key
 from pipelines.exchange import MAX_VALUE_BYTES, by_kind, of_kind, partition_of, scattered, unpacked
 from pipelines.find_substrings.plan import RULE, SUBSTRINGS_SCHEMA, FindSubstrings, Slice, read_slices
 from pipelines.manifest import Books
 from pipelines.shards import ShardWriter
-from quality_signals.edits import edits_column
+from quality_signals.edits import compose_columns, edits_column
 
 SUMMARY = ("repeated_bytes", "removed_characters", "edited_documents", "text_bytes")
 # Kinds of values that meet at a shard.
-_UNIT, _VERDICT, _CODES = range(3)
+_VERDICT, _CODES = UNIT + 1, UNIT + 2
 # Number of the class in its shard and the verdict on it.
 _VERDICTS = np.dtype([("number", "<u4"), ("verdict", "u1")])
 # Number of the class and how many codes follow for it.
@@ -58,12 +59,8 @@ class _FindSubstrings(beam.PTransform):
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[bytes]:
         find, partitions = self.find, self.find.partitions()
-        units = (
-            root.pipeline
-            | "Shards" >> beam.Create(list(range(find.shards)), reshuffle=False).with_output_types(int)
-            | "SpreadShards" >> beam.Reshuffle()  # after the list of shards, so that workers share them
-            | "AsUnit" >> beam.Map(_as_unit).with_output_types(_PAIR)
-        )
+        find.check_after()
+        units = root.pipeline | Units(find.shards)
         verdicts = (
             units
             | "FindClasses" >> beam.ParDo(_FindClasses(find, partitions)).with_output_types(_PAIR)
@@ -82,22 +79,15 @@ class _FindSubstrings(beam.PTransform):
             | "ByShard" >> find.through
             | "WriteShard" >> beam.ParDo(_WriteShard(find)).with_output_types(bytes)
         )
-        nothing = root.pipeline | "NoRecord" >> beam.Create([b""], reshuffle=False).with_output_types(bytes)
         return (
-            (records, nothing)
-            | "WithNoRecord" >> beam.Flatten()
-            | "OneKey" >> beam.Map(_under_one_key).with_output_types(_PAIR)
+            (
+                records | "KeyRecords" >> beam.Map(one_key).with_output_types(_PAIR),
+                root.pipeline | "Nothing" >> nothing(),
+            )
+            | "RecordsOrNothing" >> beam.Flatten()
             | "AwaitAll" >> beam.GroupByKey()
             | "Summarise" >> beam.FlatMap(_summarise, find.spill_dir).with_output_types(bytes)
         )
-
-
-def _as_unit(shard: int) -> tuple[int, bytes]:
-    return shard, of_kind(_UNIT, b"")
-
-
-def _under_one_key(record: bytes) -> tuple[int, bytes]:
-    return 0, record
 
 
 def _summarise(group: tuple[int, Iterable[bytes]], spill_dir: str | None) -> Iterator[bytes]:
@@ -116,7 +106,7 @@ def _summarise(group: tuple[int, Iterable[bytes]], spill_dir: str | None) -> Ite
 def _parts(find: FindSubstrings, shard: int) -> Iterator[tuple[Slice, Part, int]]:
     """(slice, its part, number in the shard of the part's first class); always the same ones."""
     first = 0
-    for documents in read_slices(find.document(shard), find.part_bytes):
+    for documents in read_slices(find.documents(shard), find.part_bytes):
         part = documents.part(find.min_bytes, (shard << 32) + first)
         yield documents, part, first
         first += part.class_count
@@ -155,7 +145,7 @@ class _HashWindows(beam.DoFn):
         self._windows = beam.metrics.Metrics.counter("substrings", "windows_asked")
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
-        verdicts = unpacked(by_kind(group[1], (_UNIT, _VERDICT))[1], _VERDICTS)
+        verdicts = unpacked(by_kind(group[1], (UNIT, _VERDICT))[1], _VERDICTS)
         asked = np.sort(verdicts["number"][verdicts["verdict"] == ASK]).astype(np.int64)
         if not asked.size:
             return
@@ -217,7 +207,7 @@ class _WriteShard(beam.DoFn):
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
         find, shard = self._find, group[0]
-        _, verdict_values, code_values = by_kind(group[1], (_UNIT, _VERDICT, _CODES))
+        _, verdict_values, code_values = by_kind(group[1], (UNIT, _VERDICT, _CODES))
         answers = _Answers.of(verdict_values, code_values)
         totals = dict.fromkeys(SUMMARY, 0)
         with ShardWriter(find.annotation(shard), SUBSTRINGS_SCHEMA) as writer:
@@ -316,6 +306,8 @@ def _rows(find: FindSubstrings, documents: Slice, marks: Bytes) -> pa.RecordBatc
         _list_offsets(removed.documents, count),
         rule_names=(RULE,),
     )
+    if documents.edits is not None:
+        edits = compose_columns(documents.edits, edits)
     shown_starts, shown_ends = code_points(shown, utf8, offsets)
     spans_type = SUBSTRINGS_SCHEMA.field("repeated").type
     spans = pa.StructArray.from_arrays(

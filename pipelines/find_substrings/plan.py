@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedup.substring_anchors import MAX_MIN_BYTES, MAX_PART_BYTES, Bytes, Offsets
 from dedup.substring_spans import KEEP, Keep
 from dedup.substring_windows import Part
 from pipelines import storage
-from pipelines.exchange import MODES, Exchange, Mode, partition_count
+from pipelines.corpus_search import CorpusSearch, Texts
+from pipelines.exchange import Mode, partition_count
 from pipelines.ingest import part as shard_name
-from pipelines.shards import read_batches
 from quality_signals.edits import edits_field
 
 ANNOTATION = "substrings@1"
@@ -35,7 +36,11 @@ _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
 SUBSTRINGS_SCHEMA = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("repeated", _SPANS, metadata={"description": "occurs elsewhere too", "unit": "code points"}),
+        pa.field(
+            "repeated",
+            _SPANS,
+            metadata={"description": "occurs elsewhere too", "unit": "code points"},
+        ),
         pa.field("repeated_bytes", pa.int64(), metadata={"description": "of all that is repeated, before any cut"}),
         pa.field("removed_characters", pa.int64(), metadata={"description": "that the edits remove"}),
         edits_field("what is repeated and not to stay, in code points of the text"),
@@ -44,18 +49,14 @@ SUBSTRINGS_SCHEMA = pa.schema(
 
 
 @dataclasses.dataclass(frozen=True)
-class FindSubstrings:
+class FindSubstrings(CorpusSearch):
     """A search over documents/ below `output`; writes annotations/<name>/ there.
 
-    shards      number of document shards; shard i is documents/part-0000i.parquet
     min_bytes   how long a substring must be, in bytes of UTF-8
     keep        first: of every repeated substring the occurrence with the smallest (order of doc_id, place) stays;
                 none: all occurrences go
     at_lines    only whole lines go (a line has its newline), so that what stays can be read
-    part_bytes  of text that a worker searches at once; changes no byte of the result, as do
-    exchange    files: through files below the output, memory: through the runner's shuffle, None: files where the
-                output is a directory of this machine or of a shared mount
-    workers     how many the engine has; sizes partitions
+    part_bytes  of text that a worker searches at once; changes no byte of the result
 
     Memory of a worker, the largest of: `dedup.substring_windows.part_memory` of a part (6.9 bytes a byte of text at
     min_bytes = 100, so 1.9 GB at the default part_bytes); a larger document is a part alone.  One partition: 12 MB of
@@ -73,6 +74,7 @@ class FindSubstrings:
     exchange: Mode | None = None
     workers: int = 1
     name: str = ANNOTATION
+    after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_bytes <= MAX_MIN_BYTES:
@@ -81,29 +83,23 @@ class FindSubstrings:
             raise ValueError(f"keep is {self.keep!r}, allowed are {', '.join(KEEP)}")
         if not 1 <= self.part_bytes <= MAX_PART_BYTES:
             raise ValueError(f"part_bytes is {self.part_bytes:,}, allowed are 1 to {MAX_PART_BYTES:,}")
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
-        if self.shards < 0 or self.workers < 1:
-            raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
+        self.check_common()
 
     @property
     def folder(self) -> str:
         return storage.join(self.output, "annotations", self.name)
 
-    @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
-
-    @property
-    def through(self) -> Exchange:
-        return Exchange("files" if self.spill_dir else "memory", self.spill_dir)
-
-    def document(self, shard: int) -> str:
-        return storage.join(self.output, "documents", shard_name(shard))
-
     def annotation(self, shard: int) -> str:
         return storage.join(self.folder, shard_name(shard))
+
+    def documents(self, shard: int) -> Iterator[Texts]:
+        """The documents of a shard; of one that takes no part the text is empty."""
+        for texts in self.texts(shard, ["doc_id", "text"]):
+            batch = texts.batch
+            if not texts.takes_part.all():
+                left = pc.if_else(pa.array(texts.takes_part), batch.column("text"), pa.scalar("", pa.large_string()))
+                batch = batch.set_column(batch.schema.get_field_index("text"), "text", left)
+            yield dataclasses.replace(texts, batch=batch)
 
     def partitions(self) -> int:
         """Of classes and windows, from the size of the texts as the footers of the shards tell it."""
@@ -135,11 +131,15 @@ def order_of(doc_id: str) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Slice:
-    """Successive documents of a shard: ids, and the bytes of text i at utf8[offsets[i]:offsets[i + 1]]."""
+    """Successive documents of a shard: ids, and the bytes of text i at utf8[offsets[i]:offsets[i + 1]].
+
+    edits: those that came before, where any did.
+    """
 
     doc_ids: pa.Array
     utf8: Bytes
     offsets: Offsets
+    edits: pa.Array | None = None
 
     def part(self, min_bytes: int, first_address: int) -> Part:
         """Raises ValueError, naming the document, for one that is too large."""
@@ -149,29 +149,32 @@ class Slice:
         return Part(self.utf8, self.offsets, ranks, min_bytes, first_address)
 
 
-def read_slices(path: str, part_bytes: int) -> Iterator[Slice]:
-    """The documents of a shard, in slices of at most so many bytes of text, or of one document."""
+def read_slices(documents: Iterable[Texts], part_bytes: int) -> Iterator[Slice]:
+    """Documents in slices of at most so many bytes of text, or of one document."""
     ids: list[pa.Array] = []
+    edits: list[pa.Array] = []
     texts: list[Bytes] = []
     lengths: list[npt.NDArray[np.int64]] = []
     held = 0
-    for batch in read_batches(path, ["doc_id", "text"]):
-        start = 0
+    for each in documents:
+        batch, start = each.batch, 0
         while start < batch.num_rows:
             utf8, ends = _utf8(batch.column("text"))
             room = int(np.searchsorted(ends, ends[start] + part_bytes - held, side="right")) - 1
             stop = max(room, start + (not held and not ids))
             if stop > start:
                 ids.append(batch.column("doc_id").slice(start, stop - start))
+                if each.edits is not None:
+                    edits.append(each.edits.slice(start, stop - start))
                 texts.append(utf8[ends[start] : ends[stop]])
                 lengths.append(np.diff(ends[start : stop + 1]))
                 held += int(ends[stop] - ends[start])
                 start = stop
             if start < batch.num_rows:
-                yield _joined(ids, texts, lengths)
-                ids, texts, lengths, held = [], [], [], 0
+                yield _joined(ids, texts, lengths, edits)
+                ids, texts, lengths, edits, held = [], [], [], [], 0
     if ids:
-        yield _joined(ids, texts, lengths)
+        yield _joined(ids, texts, lengths, edits)
 
 
 def _utf8(column: pa.Array) -> tuple[Bytes, Offsets]:
@@ -182,8 +185,10 @@ def _utf8(column: pa.Array) -> tuple[Bytes, Offsets]:
     return (np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)), ends
 
 
-def _joined(ids: list[pa.Array], texts: list[Bytes], lengths: list[npt.NDArray[np.int64]]) -> Slice:
+def _joined(
+    ids: list[pa.Array], texts: list[Bytes], lengths: list[npt.NDArray[np.int64]], edits: list[pa.Array]
+) -> Slice:
     offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
     utf8 = np.concatenate(texts)
     texts.clear()  # so that the text is not in memory twice while it is searched
-    return Slice(pa.concat_arrays(ids), utf8, offsets)
+    return Slice(pa.concat_arrays(ids), utf8, offsets, pa.concat_arrays(edits) if edits else None)

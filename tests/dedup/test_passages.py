@@ -26,6 +26,7 @@ from dedup.passages import (
     Keep,
     Scheme,
     TfdsLines,
+    decide_copies,
     document_order,
     lists,
     md5_words,
@@ -116,6 +117,31 @@ def slow_repeated(rows: list[tuple[int, ...]], keep: Keep) -> list[bool]:
         first = min(k for o, a, k in same if a == address) == i
         gone.append((others or not first) if keep == "none" else min(same) != (order, address, i))
     return gone
+
+
+@settings(max_examples=60, deadline=None)
+@given(RECORDS, st.sampled_from(["first", "none"]))
+def test_what_goes_has_a_witness(rows: list[tuple[int, ...]], keep: Keep) -> None:
+    rows = [(h, low, address * 7 % 4, address) for h, low, _, address in rows]
+    records = np.zeros(len(rows), record_type(True, "doc_id", False))
+    for i, (h, low, order, address) in enumerate(rows):
+        records[i] = (h, low, 0, order, address, i)
+    decided = decide_copies(records, keep)
+    assert decided.gone.tolist() == slow_repeated(rows, keep)
+    for i, (h, low, order, address) in enumerate(rows):
+        same = [(o, a, k) for k, (h2, l2, o, a) in enumerate(rows) if (h2, l2) == (h, low)]
+        witness = int(decided.witness[i])
+        assert decided.first[i] == (min(same) == (order, address, i))
+        if not decided.gone[i]:
+            assert witness == i
+        elif keep == "first":
+            assert (rows[witness][2], rows[witness][3], witness) == min(same)
+        else:
+            elsewhere = [each for each in same if each[1] != address]
+            mine = min(k for _, a, k in same if a == address)
+            assert witness != i and rows[witness][:2] == (h, low)
+            if mine == i:  # what repeats its own document goes for the copy there, or for that of another one
+                assert (rows[witness][2], rows[witness][3], witness) == min(elsewhere)
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dedup
-from dedup.rpv2 import PERMUTATIONS, THRESHOLDS, RedPajamaMinHash, _minima, permutations
+from dedup.permutations import prime61_low_minima
+from dedup.rpv2 import PERMUTATIONS, THRESHOLDS, RedPajamaMinHash, permutations
 from quality_signals.text_batch import SharedTexts
 
 DATA = Path(__file__).parents[1] / "data" / "dedup"
@@ -124,7 +125,7 @@ def test_the_modulus_at_its_edges() -> None:
     edges = [k * PRIME + d for k in range(9) for d in range(-9, 10)] + [(1 << 64) - 1, 1 << 61, 1 << 32, 5]
     b = np.array([v for v in edges if 0 <= v < 1 << 64], np.uint64)
     found = np.full((1, len(b)), 0xFFFFFFFF, np.uint32)
-    _minima(np.zeros((13, 1), np.uint32), np.array([0, 13]), np.zeros(len(b), np.uint64), b, found)
+    prime61_low_minima(np.zeros(1, np.uint32), np.array([0, 1]), np.zeros(len(b), np.uint64), b, found)
     assert found[0].tolist() == [int(v) % PRIME & 0xFFFFFFFF for v in b]
     assert PERMUTATIONS == len(permutations()[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def write_corpus(output: Path, shards: list[Documents], rows_per_write: int = 40
 
 
 @dataclasses.dataclass
-class Result:
-    output: Path
+class Searched:
+    """What a search wrote into its folder, and its records."""
+
+    folder: Path
     records: list[dict[str, Any]]
 
     @property
@@ -51,22 +54,28 @@ class Result:
         return summary
 
     @property
+    def files(self) -> dict[str, bytes]:
+        return {str(f.relative_to(self.folder)): f.read_bytes() for f in self.folder.rglob("*") if f.is_file()}
+
+
+@dataclasses.dataclass
+class Result(Searched):
+    @property
+    def output(self) -> Path:
+        return self.folder.parent.parent
+
+    @property
     def books(self) -> dict[str, dict[str, Any]]:
         return {r["path"]: r["books"] for r in self.records if "books" in r}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        shards = sorted((self.output / "annotations" / "dedup").glob("part-*.parquet"))
+        shards = sorted(self.folder.glob("part-*.parquet"))
         return [row for shard in shards for row in pq.read_table(shard).to_pylist()]
 
     @property
     def evidence(self) -> list[dict[str, Any]]:
-        return pq.read_table(self.output / "annotations" / "dedup" / "evidence.parquet").to_pylist()
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        folder = self.output / "annotations" / "dedup"
-        return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+        return pq.read_table(self.folder / "evidence.parquet").to_pylist()
 
     @property
     def clusters(self) -> set[frozenset[str]]:
@@ -77,15 +86,23 @@ class Result:
         return {frozenset(members) for members in found.values()}
 
 
-def search(output: Path, find: FindDuplicates, *flags: str) -> Result:
+def records_of(
+    output: Path, build: Callable[[beam.Pipeline], beam.PCollection[bytes]], *flags: str
+) -> list[dict[str, Any]]:
+    """What a graph says of the files that it writes."""
     records = output / "records.jsonl"
     with beam.Pipeline("FnApiRunner", PipelineOptions(list(flags))) as pipeline:
         (
-            build_find_duplicates(pipeline, find)
+            build(pipeline)
             | "Decode" >> beam.Map(bytes.decode)
             | "Records" >> beam.io.WriteToText(str(records), num_shards=1, shard_name_template="")
         )
-    return Result(output, [json.loads(line) for line in records.read_text().splitlines()])
+    return [json.loads(line) for line in records.read_text().splitlines()]
+
+
+def search(output: Path, find: FindDuplicates, *flags: str) -> Result:
+    records = records_of(output, lambda pipeline: build_find_duplicates(pipeline, find), *flags)
+    return Result(output / "annotations" / "dedup", records)
 
 
 def find_in(output: Path, shards: list[Documents], **options: Any) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import random
 from pathlib import Path
@@ -71,7 +72,14 @@ WRONG = {
     "wrong value": ("[{name: paragraphs, options: {keep: last}}]", "allowed: first, none"),
     "another thing": ("[{name: paragraphs, options: {keep: none}}]", "as: my_paragraphs"),
     "wrong number": ("[{name: substrings, options: {min_bytes: 1}, as: s}]", "min_bytes is 1, allowed are 2 to"),
-    "takes no text after edits": ("[c4@tfds, substrings+c4@tfds]", "looks at the documents as they are"),
+    "takes nothing before it": ("[c4@tfds, {name: seen, model: x, after: [c4@tfds]}]", "looks at the documents as"),
+    "after dedup without dedup": ("[paragraphs+dedup]", "the recipe has no block dedup"),
+    "no vectors": ("[{name: semantic, options: {column: rpv2, cells: 3}, as: s}]", "allowed are meta.KEY"),
+    "no annotator of vectors": (
+        "[{name: semantic, options: {column: e5@1.vector}, as: s}]",
+        "needs the annotator e5@1",
+    ),
+    "no folder of vectors": ("[{name: semantic, options: {folder: nowhere}}]", "nowhere: no such folder of embeddings"),
     "after what decides nothing": ("[rpv2, paragraphs+rpv2]", "rpv2@1 neither drops documents nor edits them"),
     "after several": (
         "[gopher@datatrove, c4@datatrove, {name: paragraphs, after: [gopher@datatrove, c4@datatrove]}]",
@@ -99,12 +107,29 @@ def test_what_a_recipe_may_not_say(name: str) -> None:
     assert said in str(caught.value)
 
 
+def test_dedup_may_come_before_them_but_not_wait_for_them() -> None:
+    recipe = listed("[minhash, paragraphs+dedup, {name: substrings, after: [dedup], as: own}]", "dedup: {}\n")
+    assert {name: spec.after for name, spec in recipe.specs.items()} == {
+        "minhash@1": (), "paragraphs@ccnet+dedup": ("dedup",), "own": ("dedup",),
+    }  # fmt: skip
+    assert parse_recipe(recipe.resolved_yaml(), annotators=factories()).annotators == recipe.annotators
+    assert described(recipe.specs, "own") == {"annotator": "substrings@1", "after": ["dedup"]}
+    waits = "dedup: {keep: [s.to_centre asc]}\n"
+    vectors = "{name: semantic, options: {column: paragraphs@ccnet+dedup.vector}, as: s}"
+    with pytest.raises(RecipeError, match=r"dedup reads s, which comes after dedup"):
+        listed(f"[minhash, paragraphs+dedup, {vectors}]", waits)
+    with pytest.raises(RecipeError, match="dedup edits nothing"):
+        listed("[minhash, rpv2+dedup]", "dedup: {}\n")
+
+
 def test_steps_on_them_are_checked(sets: str) -> None:
     index = f"{{name: contamination, model: {sets}}}"
     recipe = listed(
         f"[paragraphs, substrings, {index}]", "variants: {v: [paragraphs, contamination, {edit: substrings}]}\n"
     )
     assert [step.name for step in recipe.variants["v"].steps][1].startswith("contamination@")
+    (spec,) = listed("[{name: paragraphs, options: {evidence: false}}]").annotators
+    assert spec.written == "paragraphs@ccnet", "without its proof it says the same"
     for steps, said in (
         ("[substrings]", "measures and has no verdict of its own"),
         ("[{edit: paragraphs}, {edit: substrings}]", "this variant applies paragraphs@ccnet first"),
@@ -242,6 +267,85 @@ def test_a_recipe_with_all_of_them(tmp_path: Path, sets: str, capsys: pytest.Cap
     dropped_before = {d for d, k in zip(keep["doc_id"].to_pylist(), keep["keep"].to_pylist(), strict=True) if not k}
     assert len(dropped_before) == 6
     assert all((passages[doc_id] is None) == (doc_id in dropped_before) for doc_id in passages)
+
+
+AFTER = """\
+name: r
+output: {output}
+engine: {{kind: local, workers: 1}}
+sources: {{s: {{kind: jsonl, input: {pages}}}}}
+annotators:
+  - language
+  - minhash@datatrove
+  - {{name: semantic, options: {{threshold: 0.9}}, after: [dedup], as: meaning}}
+  - c4@tfds
+  - paragraphs@ccnet+dedup
+  - {{name: sentences@datatrove, after: [dedup, meaning], as: spans}}
+  - substrings+c4@tfds
+  - {{name: contamination, model: {sets}, options: {{methods: [ngram13@gpt3]}}, after: [c4@tfds], as: cuts}}
+dedup: {{signatures: minhash@datatrove, threshold: 0.75}}
+held_out: 0.1
+variants:
+  meant: [{{rule: meaning, allow_empty: true}}, dedup, {{edit: paragraphs@ccnet+dedup, allow_empty: true}}]
+  cut: [{{edit: c4@tfds}}, {{edit: substrings@1+c4@tfds, allow_empty: true}}]
+  clean: [{{rule: cuts, allow_empty: true}}, {{edit: c4@tfds}}, {{edit: cuts, allow_empty: true}}]
+"""
+
+
+def test_what_comes_after_dedup_after_edits_and_by_meaning(
+    tmp_path: Path, sets: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages, output = tmp_path / "pages.jsonl", tmp_path / "out"
+    rows = []
+    for i in range(60):
+        text = prose(i) + ("\n" + SHARED if i % 7 == 3 else "")
+        if i % 10 == 9:
+            text = rows[i - 1]["text"].replace("river", "stream", 1)
+        if i % 25 == 12:
+            text += "\n" + ITEM
+        if i % 3 == 0:
+            text += "\nHome"
+        angle = i // 2 + (i % 2) / 50
+        rows.append({"id": f"p{i:02d}", "text": text, "embedding": [math.cos(angle), math.sin(angle)]})
+    rows[40]["embedding"] = [1.0]
+    pages.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "r.yaml").write_text(AFTER.format(output=output, pages=pages, sets=sets))
+    assert main(["run", str(tmp_path / "r.yaml"), "--set", "max_error_rate.annotate=0.05"]) == 0
+    order = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines() if ": kept" in line]
+    assert order.index("dedup") < min(order.index(f"annotate/{n}") for n in ("paragraphs@ccnet+dedup", "meaning"))
+    assert main(["validate", str(output)]) == 0
+
+    def of(name: str) -> dict[str, dict[str, Any]]:
+        return {
+            row["doc_id"]: row
+            for row in pq.read_table(output / "annotations" / name / "part-00000.parquet").to_pylist()
+        }
+
+    duplicates = {name for name, row in of("dedup").items() if row["duplicate_of"]}
+    meaning = {name for name, row in of("meaning").items() if row["duplicate_of"]}
+    assert len(duplicates) >= 6 and len(meaning) > 20 and not duplicates & meaning
+    assert {name for name, row in of("meaning").items() if row["cell"] is None} == duplicates | {"p40"}
+    assert not duplicates & {row["duplicate_of"] for row in of("meaning").values()}, "what is named stays"
+    assert of("meaning")["p40"]["cell"] is None, "its vector has another width than the others"
+    assert {name for name, row in of("paragraphs@ccnet+dedup").items() if row["passages"] is None} == duplicates
+    assert {name for name, row in of("spans").items() if row["passages"] is None} == duplicates | meaning
+    # The languages were found before, so what signatures and the measured sets are of is the same.
+    assert all(row["duplicate_of"] is None or row["similarity"] >= 0.75 for row in of("dedup").values())
+    # Edits after edits lead from the extracted text to what both leave.
+    texts = {row["doc_id"]: row["text"] for row in pq.read_table(output / "documents").to_pylist()}
+    first, both, cuts = of("c4@tfds"), of("substrings@1+c4@tfds"), of("cuts")
+    changed = 0
+    for name, text in texts.items():
+        after = apply_edits(text, first[name]["edits"])
+        left = apply_edits(text, both[name]["edits"])
+        changed += left != after
+        assert len(left) == len(after) - both[name]["removed_characters"] if first[name]["keep"] else True
+        takes_part = first[name]["keep"]
+        assert takes_part or (not both[name]["repeated"] and cuts[name]["keep"] and cuts[name]["hits"] is None)
+        if takes_part and cuts[name]["keep"]:
+            assert (ITEM not in after) == (apply_edits(text, cuts[name]["edits"]) == after)
+    assert changed
+    assert sum(bool(row["hits"]) for row in cuts.values()) >= 1
 
 
 def test_a_changed_document_makes_what_depends_on_it_run_again(

@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import exchange as exchange_module
+from pipelines import manifest as manifests
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.find_passages import PASSAGE_SCHEMA, SCHEMES, FindPassages, build_find_passages
 from pipelines.shards import write_shard
 from quality_signals.ccnet_normalise import normalise_for_dedup
 from quality_signals.edits import EDITS, apply_edits
+from quality_signals.text_batch import TextBatch
+from tests.pipelines.duplicates_fixture import Searched, records_of
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 Rows = list[dict[str, Any]]
@@ -42,15 +45,7 @@ def write_corpus(output: Path, shards: Sequence[Rows], rows_per_write: int = 7) 
 
 
 @dataclasses.dataclass
-class Result:
-    folder: Path
-    records: list[dict[str, Any]]
-
-    @property
-    def summary(self) -> dict[str, int]:
-        (summary,) = [r["summary"] for r in self.records if "summary" in r]
-        return summary
-
+class Result(Searched):
     @property
     def books(self) -> list[dict[str, Any]]:
         return [r["books"] for r in self.records if "books" in r]
@@ -60,20 +55,10 @@ class Result:
         shards = sorted(self.folder.glob("part-*.parquet"))
         return {row["doc_id"]: row for shard in shards for row in pq.read_table(shard).to_pylist()}
 
-    @property
-    def files(self) -> dict[str, bytes]:
-        return {str(f.relative_to(self.folder)): f.read_bytes() for f in self.folder.rglob("*") if f.is_file()}
-
 
 def search(find: FindPassages, *flags: str) -> Result:
-    records = Path(find.output) / "records.jsonl"
-    with beam.Pipeline("FnApiRunner", PipelineOptions(list(flags))) as pipeline:
-        (
-            build_find_passages(pipeline, find)
-            | "Decode" >> beam.Map(bytes.decode)
-            | "Records" >> beam.io.WriteToText(str(records), num_shards=1, shard_name_template="")
-        )
-    return Result(Path(find.folder), [json.loads(line) for line in records.read_text().splitlines()])
+    records = records_of(Path(find.output), lambda pipeline: build_find_passages(pipeline, find), *flags)
+    return Result(Path(find.folder), records)
 
 
 def find_in(output: Path, shards: Sequence[Rows], scheme: str, **options: Any) -> Result:
@@ -231,10 +216,17 @@ def test_numbers_and_books(tmp_path: Path) -> None:
         (False, "nothing_left", 0, 0, 0),
     ]
     assert found.rows["2" * 32]["edits"] == []
-    assert found.books == [{"read": 4, "kept": 2, "dropped": {"nothing_left": 2}, "rejected": {}}]
+    assert sum((manifests.Books.from_json(each) for each in found.books), manifests.Books()) == manifests.Books(
+        4, 2, {"nothing_left": 2}
+    )
     wanted = {"documents": 4, "passages": 6, "repeated": 3, "characters": 9, "characters_removed": 5, "changed": 2}
     assert found.summary == {**wanted, "dropped": 2}
-    (record,) = [each for each in found.records if "path" in each]
+    assert pq.read_table(found.folder / "evidence-00000.parquet").to_pylist() == [
+        {"dropped_id": "1" * 32, "start": 0, "end": 1, "kept_id": "0" * 32},
+        {"dropped_id": "1" * 32, "start": 2, "end": 3, "kept_id": "0" * 32},
+        {"dropped_id": "2" * 32, "start": 0, "end": 1, "kept_id": "1" * 32},
+    ]
+    record = next(each for each in found.records if each.get("path", "").endswith("part-00000.parquet"))
     assert record["sha256"] == hashlib.sha256(found.files["part-00000.parquet"]).hexdigest()
     assert pq.read_schema(found.folder / "part-00000.parquet").equals(PASSAGE_SCHEMA)
 
@@ -242,6 +234,69 @@ def test_numbers_and_books(tmp_path: Path) -> None:
 def test_no_shard_at_all(tmp_path: Path) -> None:
     found = find_in(tmp_path, [], "lines@tfds")
     assert set(found.summary.values()) == {0} and not found.files
+
+
+# -- evidence ----------------------------------------------------------------------------------------------
+
+
+OTHERS = [(name, "first") for name in SCHEMES if name != "paragraphs@ccnet"]
+SCHEMES_AND_KEEP = [("paragraphs@ccnet", "first"), ("paragraphs@ccnet", "none"), *OTHERS]
+
+
+def passages_of(rows: Rows, made: Any) -> dict[str, dict[tuple[int, int], list[int]]]:
+    """doc_id -> place of a passage -> hashes of those that stand there."""
+    batch = pa.RecordBatch.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+    texts = TextBatch(batch, np.ones(len(rows), np.bool_))
+    found = made.passages(texts)
+    starts, ends = made.spans(texts, found.places, found.offsets)
+    told: dict[str, dict[tuple[int, int], list[int]]] = {each["doc_id"]: {} for each in rows}
+    owners = np.repeat(np.arange(len(rows)), np.diff(found.offsets))
+    for owner, start, end, value in zip(owners.tolist(), starts.tolist(), ends.tolist(), found.hashes, strict=True):
+        told[rows[owner]["doc_id"]].setdefault((start, end), []).append(int(value))
+    return told
+
+
+@pytest.mark.parametrize(("scheme", "keep"), SCHEMES_AND_KEEP)
+def test_every_passage_that_goes_names_a_document_that_has_it(
+    corpus: list[Rows], tmp_path: Path, scheme: str, keep: str
+) -> None:
+    options = {"keep": keep} if scheme == "paragraphs@ccnet" else {}
+    found = find_in(tmp_path, corpus, scheme, options=options)
+    rows = [each for shard in corpus for each in shard]
+    places = passages_of(rows, FindPassages("", 0, scheme, options).made)
+    proof = [
+        each for path in sorted(found.folder.glob("evidence-*.parquet")) for each in pq.read_table(path).to_pylist()
+    ]
+    assert len(proof) == found.summary["repeated"] > 50
+    gone = {(each["dropped_id"], each["start"], each["end"]) for each in proof}
+    for each in proof:
+        values = places[each["dropped_id"]][each["start"], each["end"]]
+        of_kept = places[each["kept_id"]]
+        same = [place for place, there in of_kept.items() if set(there) & set(values)]
+        if keep == "first":
+            assert any((each["kept_id"], *place) not in gone for place in same), "its copy stays"
+        else:
+            assert same
+            others = {name for name, own in places.items() if any(set(there) & set(values) for there in own.values())}
+            assert each["kept_id"] != each["dropped_id"] or others == {each["dropped_id"]}
+
+
+@pytest.mark.parametrize("keep", ["first", "none"])
+def test_evidence_does_not_depend_on_the_shards(corpus: list[Rows], tmp_path: Path, keep: str) -> None:
+    rows = [each for shard in corpus for each in shard]
+    told = []
+    for number, shards in enumerate((1, 2, 5)):
+        output = tmp_path / str(number)
+        found = find_in(output, [rows[i::shards] for i in range(shards)], "paragraphs@ccnet", options={"keep": keep})
+        table = pa.concat_tables(pq.read_table(path) for path in found.folder.glob("evidence-*.parquet"))
+        told.append(table.sort_by([("dropped_id", "ascending"), ("start", "ascending")]).to_pylist())
+    assert told[0] == told[1] == told[2]
+
+
+def test_without_evidence(corpus: list[Rows], tmp_path: Path, plain: dict[str, Result]) -> None:
+    found = find_in(tmp_path, corpus, "paragraphs@ccnet", evidence=False)
+    expected = {name: data for name, data in plain["paragraphs@ccnet"].files.items() if name.startswith("part-")}
+    assert found.files == expected
 
 
 # -- the same bytes on every way ---------------------------------------------------------------------------
@@ -270,7 +325,7 @@ def test_same_bytes_by_two_processes(plain: dict[str, Result]) -> None:
 def same_again(expected: Result, scheme: str, options: dict[str, Any], *flags: str) -> None:
     before = expected.files
     again = search(FindPassages(str(expected.folder.parent.parent), 4, scheme, **options), *flags)
-    assert again.files == before and len(before) == 4
+    assert again.files == before and len(before) == 8
     assert again.records == expected.records
 
 

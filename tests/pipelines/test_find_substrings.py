@@ -278,7 +278,7 @@ def test_wrong_options(tmp_path: Path) -> None:
 def test_slices_are_the_shard(corpus: Documents, tmp_path: Path, part_bytes: int) -> None:
     write_corpus(tmp_path, corpus, 1)
     seen = []
-    for piece in read_slices(str(tmp_path / "documents" / "part-00000.parquet"), part_bytes):
+    for piece in read_slices(FindSubstrings(str(tmp_path), 1).documents(0), part_bytes):
         assert len(piece.utf8) <= part_bytes or len(piece.doc_ids) == 1
         assert piece.offsets[0] == 0 and piece.offsets[-1] == len(piece.utf8)
         texts = [bytes(piece.utf8[a:b]).decode() for a, b in zip(piece.offsets, piece.offsets[1:], strict=False)]

@@ -42,7 +42,7 @@ variants:
   baseline: []
   gopher:   [gopher]
   dedup:    [dedup, {column: rpv2/rps_doc_word_count, min: 50, max: 1e5}]
-  full:     [gopher@datatrove, dedup, license, {rule: opt_out, allow_empty: true}, code_stats]
+  full:     [gopher@datatrove, dedup, license, {rule: gopher_repetition, allow_empty: true}, code_stats]
   null_gopher: {random_like: gopher}
 study: {baseline: baseline, proxies: [mamba-tiny, starcoder-tiny], seeds: 3, budget_bytes: 2MB, held_out: 0.06}
 """
@@ -66,10 +66,10 @@ def test_the_quickstart_in_full() -> None:
         "gopher@datatrove",
         "dedup",
         "license",
-        "opt_out",
+        "gopher_repetition@datatrove",
         "code_stats@1",
     ]
-    assert recipe.variants["full"].allow_empty == {"opt_out"}
+    assert recipe.variants["full"].allow_empty == {"gopher_repetition@datatrove"}
     assert recipe.variants["dedup"].steps[1].column == "rpv2@1/rps_doc_word_count"
     assert recipe.variants["dedup"].describe() == ["dedup", "50 <= rpv2@1/rps_doc_word_count <= 100000"]
     assert recipe.variants["null_gopher"].random_like == "gopher"
@@ -123,7 +123,7 @@ CASES = {
     "unknown key of a step": (
         "allow_empty: true",
         "alow_empty: true",
-        (15, 64, "variants.full[3].alow_empty", "unknown key", "allow_empty"),
+        (15, 74, "variants.full[3].alow_empty", "unknown key", "allow_empty"),
     ),
     "unknown source kind": ("kind: html", "kind: htlm", (5, 16, "sources.web.kind", "allowed words", "html")),
     "unknown engine": ("kind: local", "kind: lokal", (3, 16, "engine.kind", "unknown engine", "local")),
@@ -158,10 +158,10 @@ CASES = {
         "",
         (14, 14, "variants.dedup[0]", "needs a dedup block", None),
     ),
-    "opt_out without a list": (
-        "opt_out: recipes/opt-out.yaml",
-        "",
-        (15, 55, "variants.full[3].rule", "needs the key opt_out", None),
+    "opt_out as a step": (
+        "dedup, license, {",
+        "dedup, opt_out, {",
+        (15, 39, "variants.full[2]", "opt_out is no step", None),
     ),
     "dedup without minhash": (", minhash]", "]", (8, 1, "dedup", "needs the annotator minhash@1", None)),
     "pii without its annotator": (
@@ -170,8 +170,8 @@ CASES = {
         (9, 1, "pii", "needs the annotator pii@1", None),
     ),
     "rule and column": (
-        "{rule: opt_out,",
-        "{rule: opt_out, column: a/b,",
+        "{rule: gopher_repetition,",
+        "{rule: gopher_repetition, column: a/b,",
         (15, 48, "variants.full[3]", "either rule or column", None),
     ),
     "column without annotator": (
@@ -186,8 +186,8 @@ CASES = {
     ),
     "empty range": ("min: 50", "min: 1e6", (14, 21, "variants.dedup[1]", "nothing passes", None)),
     "bounds of a rule": (
-        "{rule: opt_out,",
-        "{rule: opt_out, min: 1,",
+        "{rule: gopher_repetition,",
+        "{rule: gopher_repetition, min: 1,",
         (15, 48, "variants.full[3]", "belong to a column", None),
     ),
     "null of an unknown variant": (
