@@ -26,9 +26,11 @@ import pyarrow as pa
 import xxhash
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import WORD, CodePoints, class_table, code_points, mix, room
+from quality_signals.chunks import chunks
+from quality_signals.codepoints import WORD, class_table, code_points, mix
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 from quality_signals.wordlists import ldnoobw
 
@@ -63,37 +65,13 @@ def lower_table() -> npt.NDArray[np.uint32]:
     return table
 
 
-@njit(error_model="numpy")
-def _lower(points, offsets, table, out, ends):  # type: ignore[no-untyped-def]
-    """Fills the lower case of every text, and where each ends in it.  A capital sigma becomes U+03C3 everywhere: no
-    list holds Greek, and both small sigmas are word characters."""
-    at = 0
-    for text in range(len(offsets) - 1):
-        for i in range(offsets[text], offsets[text + 1]):
-            c = points[i]
-            out[at] = table[c]
-            at += 1
-            if c == _DOTTED_I:
-                out[at] = 0x307
-                at += 1
-        ends[text + 1] = at
-
-
-def lower_points(texts: TextBatch) -> tuple[CodePoints, Ints]:
-    """View: the texts in lower case, code points and offsets; for searches (see `_lower` for sigma)."""
-    points = texts.points
-    lower = room(len(points) + int(np.count_nonzero(points == _DOTTED_I)), np.uint32)
-    ends = np.zeros(len(texts) + 1, np.int64)
-    _lower(points, texts.offsets, lower_table(), lower, ends)
-    return lower, ends
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Matcher:
     """The lists of all languages as one trie with a root for each; what `_search` takes.
 
     slots       [power of two] uint64, node << 21 | character, all ones where free; children [same] int64
     entries     [nodes] int64, number of the entry that ends at the node, or -1
+    goes_on     [nodes] bool, whether white space follows
     starts      [languages, 32768] bool, whether an entry may start with three characters (their low five bits)
     """
 
@@ -104,6 +82,11 @@ class Matcher:
     entries: Ints
     starts: npt.NDArray[np.bool_]
     spaced: npt.NDArray[np.bool_]
+    goes_on: npt.NDArray[np.bool_]
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        return self.slots, self.children, self.entries, self.starts, self.spaced, self.goes_on
 
 
 _FREE = 0xFFFFFFFFFFFFFFFF
@@ -127,6 +110,7 @@ def matcher(english: str) -> Matcher:
     lists = {language: bad_words(language, english) for language in LANGUAGES}
     lists[_FRENCH] = lists["fr"] | lists["fr-CA-u-sd-caqc"]
     words = sorted(frozenset().union(*lists.values()))
+    assert not any(word[:1].isspace() for word in words)
     numbers = {word: number for number, word in enumerate(words)}
     edges: dict[tuple[int, int], int] = {}
     ends: dict[int, int] = {}
@@ -146,6 +130,8 @@ def matcher(english: str) -> Matcher:
     capacity = 16
     while capacity < 4 * len(edges):
         capacity *= 2
+    goes_on = np.zeros(nodes, bool)
+    goes_on[[node for node, c in edges if chr(c).isspace()]] = True
     slots = np.full(capacity, _FREE, dtype=np.uint64)
     children = np.zeros(capacity, dtype=np.int64)
     for (node, c), child in edges.items():
@@ -161,7 +147,7 @@ def matcher(english: str) -> Matcher:
             starts[(root, *(ord(c) & 31 for c in word[:3]))] = True  # all that follows a shorter entry
     spaced = np.array([language not in UNSPACED for language in lists])
     roots = {name: root for root, name in enumerate(lists)}
-    return Matcher(roots, tuple(words), slots, children, entry_of, starts.reshape(len(lists), -1), spaced)
+    return Matcher(roots, tuple(words), slots, children, entry_of, starts.reshape(len(lists), -1), spaced, goes_on)
 
 
 def _mix(key: int) -> int:
@@ -184,63 +170,110 @@ def _child(node, c, slots, children):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _search(  # type: ignore[no-untyped-def]
-    points, offsets, roots, table, slots, children, entries, starts, spaced
-):
-    """Per text: places where an entry stands, and the number of the first one (-1 without).
+def _search(points, low, high, end, root, lower, table, arrays):  # type: ignore[no-untyped-def]
+    """Places in [low, high) where an entry begins that ends by `end`, and the number of the first one (-1 without);
+    whether an entry might go on with white space behind the end.
 
-    roots [texts]: the language's root, -1 where there is no list.  Time: the longest entry for each word.
+    low: where a text or a word of str.split begins.  root: the language's.  The text has no U+0130.
+    Time: the longest entry for each word.
     """
-    texts = len(offsets) - 1
-    counts = np.zeros(texts, dtype=np.int64)
-    found = np.full(texts, -1, dtype=np.int64)
-    for text in range(texts):
-        root = roots[text]
-        if root < 0:
+    slots, children, entries, starts, spaced, goes_on = arrays
+    count = 0
+    first = np.int64(-1)
+    open_ = False
+    bounded = spaced[root]
+    i = low
+    while i < high:
+        node = np.int64(-1)
+        a = lower[points[i]]
+        if i + 2 >= end:
+            node = _child(root, a, slots, children)
+        elif starts[root, (a & 31) << 10 | (lower[points[i + 1]] & 31) << 5 | lower[points[i + 2]] & 31]:
+            node = _child(root, a, slots, children)
+        if node >= 0:
+            longest = np.int64(-1)
+            j = i + 1
+            while node >= 0:
+                if entries[node] >= 0 and (not bounded or j == end or table[lower[points[j]]] & WORD == 0):
+                    longest = entries[node]
+                if j == end:
+                    open_ |= goes_on[node]
+                    break
+                node = _child(node, lower[points[j]], slots, children)
+                j += 1
+            if longest >= 0:
+                count += 1
+                if first < 0:
+                    first = longest
+        if bounded:  # on to the next word, or to the character behind a non-word
+            while i < high and table[lower[points[i]]] & WORD:
+                i += 1
+        i += 1
+    return count, first, open_
+
+
+# What the search of a chunk alone tells: nothing begins in it, something may, or U+0130 is in it.
+_NOTHING, _MAY_BEGIN, _DOTTED = 0, 1, 2
+
+
+@njit(error_model="numpy")
+def _chunk_states(points, offsets, root, lower, table, arrays, states):  # type: ignore[no-untyped-def]
+    for chunk in range(len(offsets) - 1):
+        low, high = offsets[chunk], offsets[chunk + 1]
+        count, _, open_ = _search(points, low, high, high, root, lower, table, arrays)
+        states[chunk] = _MAY_BEGIN if count or open_ else _NOTHING
+        for i in range(low, high):
+            if points[i] == _DOTTED_I:
+                states[chunk] = _DOTTED
+
+
+def chunk_states(chunks: TextBatch, english: str, root: int) -> npt.NDArray[np.uint8]:
+    """Facts of `strings.Strings`: whether an entry of a language may begin in a chunk.  No entry begins with white
+    space, so none begins between chunks."""
+    states = np.empty(len(chunks), np.uint8)
+    arrays = matcher(english).arrays
+    _chunk_states(chunks.points, chunks.offsets, root, lower_table(), class_table(), arrays, states)
+    return states
+
+
+@njit(error_model="numpy")
+def _search_texts(points, ends, ids, starts, stops, offsets, states, roots, root, lower, table, arrays, counts, found):  # type: ignore[no-untyped-def]
+    """Fills counts and first entries of the texts of one root; -1 as count where U+0130 stands in the text."""
+    for text in range(len(offsets) - 1):
+        if roots[text] != root:
             continue
-        end = offsets[text + 1]
-        bounded = spaced[root]
-        i = offsets[text]
-        while i < end:
-            node = -1
-            if i + 2 >= end or starts[root, (points[i] & 31) << 10 | (points[i + 1] & 31) << 5 | points[i + 2] & 31]:
-                node = _child(root, points[i], slots, children)
-            if node >= 0:
-                longest = -1
-                j = i + 1
-                while node >= 0:
-                    if entries[node] >= 0 and (not bounded or j == end or table[points[j]] & WORD == 0):
-                        longest = entries[node]
-                    if j == end:
-                        break
-                    node = _child(node, points[j], slots, children)
-                    j += 1
-                if longest >= 0:
-                    counts[text] += 1
-                    if found[text] < 0:
-                        found[text] = longest
-            if bounded:  # on to the next word, or to the character behind a non-word
-                while i < end and table[points[i]] & WORD:
-                    i += 1
-            i += 1
-    return counts, found
+        counts[text] = 0
+        found[text] = -1
+        dotted = False
+        for k in range(offsets[text], offsets[text + 1]):
+            state = states[U(ids[U(k)])]
+            if state != _NOTHING:
+                dotted |= state == _DOTTED
+                count, first, _ = _search(points, starts[k], stops[k], ends[text + 1], root, lower, table, arrays)
+                counts[text] += count
+                if found[text] < 0:
+                    found[text] = first
+        if dotted:
+            counts[text] = -1
 
 
 def _places(texts: TextBatch, english: str, roots: bytes) -> tuple[Ints, Ints]:
-    """View: what `_search` finds; roots: the bytes of its argument."""
-    lists = matcher(english)
-    points, offsets = texts.view(lower_points)
-    return _search(
-        points,
-        offsets,
-        np.frombuffer(roots, np.int64),
-        class_table(),
-        lists.slots,
-        lists.children,
-        lists.entries,
-        lists.starts,
-        lists.spaced,
-    )
+    """View: of each text the places where an entry stands, and the number of the first one (-1 without).
+
+    roots: the bytes of [texts] int64, the language's root, -1 where there is no list.
+    """
+    lists, split = matcher(english), texts.view(chunks)
+    numbers = np.frombuffer(roots, np.int64)
+    counts, found = np.zeros(len(texts), np.int64), np.full(len(texts), -1, np.int64)
+    tables = (lower_table(), class_table(), lists.arrays)
+    for root in np.unique(numbers[numbers >= 0]).tolist():
+        states = split.vocabulary.chunks.facts(chunk_states, english, root)
+        of_chunks = (split.ids, split.starts, split.ends, split.offsets, states)
+        _search_texts(texts.points, texts.offsets, *of_chunks, numbers, root, *tables, counts, found)
+    for text in np.flatnonzero(counts < 0).tolist():
+        points = code_points(texts.texts[text].as_py().replace("\u0130", "i\u0307"))
+        counts[text], found[text], _ = _search(points, 0, len(points), len(points), numbers[text], *tables)
+    return counts, found
 
 
 def _find(texts: TextBatch, english: str, names: list[str]) -> tuple[Ints, Ints, Ints]:

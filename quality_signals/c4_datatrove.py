@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import SPACE, class_table
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
@@ -21,7 +23,6 @@ from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch
 from quality_signals.line_views import Lines, python_lines
 from quality_signals.sentences import DECIMAL, counted, mark_table, sentence_counts, text_of
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import white_words
 
 # What becomes of a line, and why text goes.  The first ones are datatrove's words for dropped lines.
 LINE_RULES = ("too_long_word", "no_terminal_punc", "too_few_words", "javascript", "policy")
@@ -163,7 +164,7 @@ def _clean(points, classes, marks, start, end, edit, needed, buffer, solid):  # 
     solid: moved to the first place and the end of what is no white space then, both 0 where there is nothing.
     """
     i = start
-    while i < end and points[i] != 91:
+    while i < end and (points[i] != 91 or not _citation(points, marks, i, end, edit, needed)):
         i += 1
     if i == end:
         return -1
@@ -194,9 +195,11 @@ def _line_facts(  # type: ignore[no-untyped-def]
     points,
     classes,
     marks,
+    ids,
     word_starts,
     word_ends,
     words,
+    word_bits,
     starts,
     ends,
     offsets,
@@ -215,7 +218,8 @@ def _line_facts(  # type: ignore[no-untyped-def]
 ):
     """Moves starts and ends of the lines to those without white space around them; a blank line ends where it did.
 
-    word_starts, word_ends, words: the white-space-separated words, which no line break crosses.
+    ids, word_starts, word_ends, words: the white-space-separated words, which no line break crosses; word_bits: of all,
+    see `c4_chunks`.
     cleaned [lines] characters left where a line has citations, else -1; solid [lines, 2] where the line without
     citations and white space around begins and ends, both 0 where nothing is left; facts [lines, 4]: words and the
     characters of the longest, before citations go; whether the line ends in an end mark, and bits of its phrases,
@@ -229,6 +233,8 @@ def _line_facts(  # type: ignore[no-untyped-def]
             while word < words[text + 1] and word_ends[word] <= ends[line]:
                 most = max(most, word_ends[word] - word_starts[word])
                 word += 1
+            every, held, _ = line_bits(ids, first, word, word_bits)
+            phrases = held != 0
             start = end = ends[line]
             if word > first:
                 start = word_starts[first]
@@ -239,13 +245,14 @@ def _line_facts(  # type: ignore[no-untyped-def]
             ends[line] = end
             cleaned[line] = -1
             source = points
-            if citations:
+            if citations and every & BRACKET:
                 left = _clean(points, classes, marks, start, end, edit, needed, buffer, solid[line])
                 if left >= 0:
                     cleaned[line] = left
                     source = buffer
                     start = 0
                     end = left
+                    phrases = True
             c = source[end - 1] if end > start else np.uint32(0)
             # . ? ! " '
             marked = c == 46 or c == 63 or c == 33 or c == 34 or c == 39
@@ -254,7 +261,9 @@ def _line_facts(  # type: ignore[no-untyped-def]
             facts[line, 0] = word - first
             facts[line, 1] = most
             facts[line, 2] = marked
-            facts[line, 3] = _phrases(source, start, end, lower, rare, places, phrase_points, bounds)
+            facts[line, 3] = _CURLY_BITS if every & CURLY else 0
+            if phrases:
+                facts[line, 3] = _phrases(source, start, end, lower, rare, places, phrase_points, bounds)
 
 
 @njit(error_model="numpy")
@@ -413,14 +422,16 @@ def _facts(texts: TextBatch, citations: bool) -> _LineFacts:
     starts, ends = lines.starts.copy(), lines.ends.copy()
     cleaned, solid = np.empty(len(lines), np.int64), np.zeros((len(lines), 2), np.int64)
     facts = np.empty((len(lines), 4), np.int64)
-    words = texts.view(white_words)
+    words = texts.view(chunks)
     _line_facts(
         texts.points,
         class_table(),
         mark_table(),
+        words.ids,
         words.starts,
         words.ends,
         words.offsets,
+        words.vocabulary.chunks.facts(chunk_bits),
         starts,
         ends,
         lines.offsets,

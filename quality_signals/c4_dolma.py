@@ -22,10 +22,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.batches import PROSE_KINDS, batch_of, field
+from quality_signals.chunks import byte_places, chunks
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
+from quality_signals.line_views import line_chunks, split_lines
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 from quality_signals.wordlists import ldnoobw
 
@@ -56,17 +59,14 @@ SCHEMA = pa.schema(
     ]
 )
 
-_BLOCK = 4096  # bytes whose places are kept
 MIN_WORDS = 3  # taggers/c4.py, MIN_WORDS_PER_LINE
 
-# What a byte may begin; everything else is a part of a word.
-_BLANK, _BREAK, _CURLY, _J, _LEAD = 1, 2, 3, 4, 5
 # Bits of a text.
 CURLY, LOREM, JAVASCRIPT, JAVASCRIPT_WORD, NAUGHTY, FOLDS = 1, 2, 4, 8, 16, 32
 # Bits of a line.
 NO_MARK, FEW_WORDS = 1, 2
 
-_SPACE, _DOT, _QUESTION, _EXCLAMATION, _QUOTE, _NEWLINE = (ord(c) for c in ' .?!"\n')
+_SPACE, _DOT, _QUESTION, _EXCLAMATION, _QUOTE = (ord(c) for c in ' .?!"')
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8)
 _LOREM_IPSUM = b"lorem ipsum"
 
@@ -75,7 +75,7 @@ _LOREM_IPSUM = b"lorem ipsum"
 class Lists:
     """What the kernel looks up, all in lower case.
 
-    kinds, fold    [256] uint8: what a byte may begin, and its lower case
+    fold           [256] uint8: the lower case of a byte
     may_end        [32768] uint8, by first and last byte and length of a word: whether it may be listed
     words          [power of two] int64, index of an entry, or -1; by `_word_hash`
     joins          [32768] int16, by two bytes before and one behind a blank: the first phrase with those, or -1;
@@ -84,7 +84,6 @@ class Lists:
     lorem          index of the last entry, "lorem ipsum", which is no bad word; the phrases end with it
     """
 
-    kinds: Bytes
     fold: Bytes
     may_end: Bytes
     words: Ints
@@ -102,15 +101,6 @@ class Lists:
 
 @lru_cache(maxsize=1)
 def lists() -> Lists:
-    kinds = np.zeros(256, np.uint8)
-    for c in range(128):
-        if chr(c).isspace():
-            kinds[c] = _BLANK
-    kinds[_NEWLINE] = _BREAK
-    kinds[ord("{")] = _CURLY
-    kinds[[ord("j"), ord("J")]] = _J
-    # First bytes of the blanks beyond ASCII, of U+0130 and of the Kelvin sign.
-    kinds[[0xC2, 0xC4, 0xE1, 0xE2, 0xE3]] = _LEAD
     fold = np.array([ord(chr(c).lower()) if c < 128 else c for c in range(256)], np.uint8)
     entries = sorted(entry.encode() for entry in ldnoobw("en"))
     words = [entry for entry in entries if b" " not in entry]
@@ -137,7 +127,7 @@ def lists() -> Lists:
         key = _three(*(phrase[back[number] + k] for k in (-2, -1, 1)))
         following[number] = joins[key]
         joins[key] = number
-    return Lists(kinds, fold, may_end, table, joins, following, back, chars, bounds, len(entries) - 1)
+    return Lists(fold, may_end, table, joins, following, back, chars, bounds, len(entries) - 1)
 
 
 @njit(error_model="numpy")
@@ -162,26 +152,6 @@ def _stands(utf8, at, fold, chars, low, high):  # type: ignore[no-untyped-def]
         if fold[utf8[at + k]] != chars[low + k]:
             return False
     return True
-
-
-@njit(error_model="numpy")
-def _blank(utf8, i):  # type: ignore[no-untyped-def]
-    """Bytes of the white space of str.isspace beyond ASCII at i, else 0.
-
-    U+0085 U+00A0 U+1680 U+2000-U+200A U+2028 U+2029 U+202F U+205F U+3000.
-    """
-    a = utf8[i]
-    b = utf8[i + 1] if i + 1 < len(utf8) else 0
-    if a == 0xC2:
-        return 2 if b == 0x85 or b == 0xA0 else 0
-    c = utf8[i + 2] if i + 2 < len(utf8) else 0
-    if a == 0xE2:
-        if b == 0x80:
-            return 3 if c <= 0x8A or c == 0xA8 or c == 0xA9 or c == 0xAF else 0
-        return 3 if b == 0x81 and c == 0x9F else 0
-    if a == 0xE1:
-        return 3 if b == 0x9A and c == 0x80 else 0
-    return 3 if a == 0xE3 and b == 0x80 and c == 0x80 else 0
 
 
 @njit(error_model="numpy")
@@ -210,130 +180,69 @@ def _phrase_bits(utf8, i, first, fold, following, back, chars, bounds, lorem):  
 
 
 @njit(error_model="numpy")
-def _characters(utf8):  # type: ignore[no-untyped-def]
-    count = 0
-    for i in range(len(utf8)):
-        count += (utf8[i] & 0xC0) != 0x80
-    return count
+def _chunk_bits(utf8, offsets, javascript, arrays, bits):  # type: ignore[no-untyped-def]
+    fold, may_end, words, _, _, _, chars, bounds, _ = arrays
+    for chunk in range(len(offsets) - 1):
+        start, end = offsets[chunk], offsets[chunk + 1]
+        found = 0
+        for i in range(start, end):
+            c = utf8[i]
+            if c == 123:
+                found |= CURLY
+            elif c | 32 == 106 and i + len(javascript) <= end:
+                if _stands(utf8, i, fold, javascript, 0, len(javascript)):
+                    found |= JAVASCRIPT
+                    if end - start == len(javascript):
+                        found |= JAVASCRIPT_WORD
+            elif c == 0xC4 and utf8[i + 1] == 0xB0:  # U+0130
+                found |= FOLDS
+            elif c == 0xE2 and utf8[i + 1] == 0x84 and utf8[i + 2] == 0xAA:  # the Kelvin sign
+                found |= FOLDS
+        if end - start < 32 and may_end[_three(fold[utf8[start]], fold[utf8[end - 1]], end - start)]:
+            if _listed_word(utf8, start, end, fold, words, chars, bounds):
+                found |= NAUGHTY
+        bits[chunk] = found
+
+
+def chunk_bits(chunks: TextBatch) -> Bytes:
+    """Facts of `strings.Strings`: the bits of a text that its chunks decide."""
+    bits = np.empty(len(chunks), np.uint8)
+    _chunk_bits(chunks.utf8, chunks.byte_offsets, _JAVASCRIPT, lists().arrays, bits)
+    return bits
 
 
 @njit(error_model="numpy")
-def _lead_bits(utf8, i):  # type: ignore[no-untyped-def]
-    """FOLDS where U+0130 or the Kelvin sign stands at i."""
-    if i + 1 < len(utf8) and utf8[i] == 0xC4 and utf8[i + 1] == 0xB0:
-        return FOLDS
-    if i + 2 < len(utf8) and utf8[i] == 0xE2 and utf8[i + 1] == 0x84 and utf8[i + 2] == 0xAA:
-        return FOLDS
-    return 0
+def _scan(utf8, byte_offsets, starts, ends, ids, bits, offsets, firsts, arrays, text_bits, line_bits):  # type: ignore[no-untyped-def]
+    """Bits of every text and line.
 
-
-@njit(error_model="numpy")
-def _javascript_bits(utf8, i, word, kinds, fold, javascript):  # type: ignore[no-untyped-def]
-    """JAVASCRIPT where it stands at i, JAVASCRIPT_WORD too where it is the whole word that begins at `word`."""
-    if not _stands(utf8, i, fold, javascript, 0, len(javascript)):
-        return 0
-    end = i + len(javascript)
-    after = kinds[utf8[end]] if end < len(utf8) else _BREAK
-    if i == word and (after == _BLANK or after == _BREAK or (after == _LEAD and _blank(utf8, end) > 0)):
-        return JAVASCRIPT | JAVASCRIPT_WORD
-    return JAVASCRIPT
-
-
-@njit(error_model="numpy")
-def _places(utf8, block, kinds, places):  # type: ignore[no-untyped-def]
-    """Places of the bytes of a block of a text that begin no part of a word; the end of the text is one, too.
-
-    Without branches: where a word ends is not to be foreseen.
+    starts, ends, ids: places of the chunks in the bytes, and their numbers; bits: of all chunks.
+    offsets, firsts: of `line_views.split_lines` and `line_chunks`.
+    FOLDS: the text holds U+0130 or the Kelvin sign, whose lower case begins with an ASCII letter; its bits are not
+    complete.
     """
-    count = 0
-    part = utf8[block : block + _BLOCK]
-    for i in range(len(part)):
-        places[count] = block + i
-        count += kinds[part[i]] != 0
-    if len(part) < _BLOCK:
-        places[count] = len(utf8)
-        count += 1
-    return count
-
-
-@njit(error_model="numpy")
-def _scan(  # type: ignore[no-untyped-def]
-    all_utf8,
-    byte_offsets,
-    javascript,
-    kinds,
-    fold,
-    may_end,
-    words,
-    joins,
-    following,
-    back,
-    chars,
-    bounds,
-    lorem,
-    text_bits,
-    line_ends,
-    line_bits,
-    lines,
-):
-    """Bits of every text and line, and in code points of its text where each line ends, with its newline.
-
-    lines: [texts + 1], text i has the lines lines[i]:lines[i + 1].  FOLDS: the text holds U+0130 or the Kelvin sign,
-    whose lower case begins with an ASCII letter; its bits are not complete.
-    """
-    places = np.empty(_BLOCK + 2, dtype=np.int64)
-    line = 0
+    fold, _, _, joins, following, back, chars, bounds, lorem = arrays
     for text in range(len(byte_offsets) - 1):
-        utf8 = all_utf8[byte_offsets[text] : byte_offsets[text + 1]]
-        length = len(utf8)
-        bits = 0
-        characters = 0  # of the lines before
-        line_start = 0
-        word_count = 0
-        word = 0  # behind the last blank
-        mark = np.uint8(0)  # last byte of the last word of the line
-        for block in range(0, length + 1, _BLOCK):
-            for place in range(_places(utf8, block, kinds, places)):
-                i = places[place]
-                kind = kinds[utf8[i]] if i < length else np.uint8(_BREAK)
-                width = 1
-                if kind > _BREAK:
-                    if kind == _LEAD:
-                        width = _blank(utf8, i)
-                        if width == 0:
-                            bits |= _lead_bits(utf8, i)
-                    elif kind == _CURLY:
-                        bits |= CURLY
-                        continue
-                    else:
-                        bits |= _javascript_bits(utf8, i, word, kinds, fold, javascript)
-                        continue
-                    if width == 0:
-                        continue
-                if i > word:
-                    word_count += 1
-                    mark = utf8[i - 1]
-                    if i - word < 32 and may_end[_three(fold[utf8[word]], fold[mark], i - word)]:
-                        if _listed_word(utf8, word, i, fold, words, chars, bounds):
-                            bits |= NAUGHTY
-                    if kind == _BLANK and utf8[i] == _SPACE and i >= 2 and i + 1 < length:
-                        first = joins[_three(fold[utf8[i - 2]], fold[mark], fold[utf8[i + 1]])]
-                        if first >= 0:
-                            bits |= _phrase_bits(utf8, i, first, fold, following, back, chars, bounds, lorem)
-                word = i + width
-                if kind == _BREAK:
-                    characters += _characters(utf8[line_start : min(word, length)])
-                    line_ends[line] = characters
-                    marks = FEW_WORDS if word_count < MIN_WORDS else 0
-                    if not (mark == _DOT or mark == _QUESTION or mark == _EXCLAMATION or mark == _QUOTE):
-                        marks |= NO_MARK
-                    line_bits[line] = marks
-                    line += 1
-                    line_start = word
-                    word_count = 0
-                    mark = np.uint8(0)
-        text_bits[text] = bits
-        lines[text + 1] = line
+        all_bits = np.int64(0)
+        low = U(byte_offsets[text])
+        for line in range(offsets[text], offsets[text + 1]):
+            first = U(firsts[line])
+            last = U(firsts[line + 1])
+            for k in range(first, last):
+                all_bits |= np.int64(bits[U(ids[k])])
+                i = U(ends[k])
+                if k + U(1) < last and utf8[i] == _SPACE and i >= low + U(2):
+                    join = joins[_three(fold[utf8[i - U(2)]], fold[utf8[i - U(1)]], fold[utf8[i + U(1)]])]
+                    if join >= 0:
+                        own = utf8[byte_offsets[text] : byte_offsets[text + 1]]
+                        all_bits |= _phrase_bits(
+                            own, np.int64(i - low), join, fold, following, back, chars, bounds, lorem
+                        )
+            mark = utf8[U(ends[last - U(1)] - 1)] if last > first else np.uint8(0)
+            found = FEW_WORDS if last - first < U(MIN_WORDS) else 0
+            if not (mark == _DOT or mark == _QUESTION or mark == _EXCLAMATION or mark == _QUOTE):
+                found |= NO_MARK
+            line_bits[line] = found
+        text_bits[text] = all_bits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -352,27 +261,26 @@ class C4Lines:
     lower_ends: Ints
 
 
-def _found(utf8: Bytes, byte_offsets: Ints) -> tuple[Bytes, Bytes, Ints, Ints]:
-    texts = len(byte_offsets) - 1
-    lines = int(np.count_nonzero(utf8 == _NEWLINE)) + texts
-    text_bits, line_bits = np.zeros(texts, np.uint8), np.zeros(lines, np.uint8)
-    line_ends, offsets = np.zeros(lines, np.int64), np.zeros(texts + 1, np.int64)
-    found = (text_bits, line_ends, line_bits, offsets)
-    _scan(*(utf8, byte_offsets, _JAVASCRIPT, *lists().arrays, *found))
-    return text_bits, line_bits, offsets, line_ends
+def _found(texts: TextBatch) -> tuple[Bytes, Bytes, Ints, Ints]:
+    lines, found, places = texts.view(split_lines), texts.view(chunks), texts.view(byte_places)
+    text_bits, line_bits = np.zeros(len(texts), np.uint8), np.zeros(len(lines), np.uint8)
+    of_chunks = (places.starts, places.ends, found.ids, found.vocabulary.chunks.facts(chunk_bits))
+    of_lines = (lines.offsets, texts.view(line_chunks))
+    _scan(texts.utf8, texts.byte_offsets, *of_chunks, *of_lines, lists().arrays, text_bits, line_bits)
+    ends = lines.ends - np.repeat(texts.offsets[:-1], lines.counts) + 1
+    ends[lines.offsets[1:] - 1] -= 1  # the last line has no newline
+    return text_bits, line_bits, lines.offsets, ends
 
 
 def c4_lines(texts: TextBatch) -> C4Lines:
-    """View: bits of texts and lines.  One pass over the UTF-8; texts whose lower case Python must find, two."""
-    text_bits, line_bits, offsets, ends = _found(texts.utf8, texts.byte_offsets)
+    """View: bits of texts and lines; texts whose lower case Python must find are looked at once more."""
+    text_bits, line_bits, offsets, ends = _found(texts)
     lower_ends = ends
     folding = np.flatnonzero(text_bits & FOLDS).tolist()
     if folding:
         lower_ends = ends.copy()
-        lowered = [texts.texts[text].as_py().lower().encode() for text in folding]
-        bounds = np.zeros(len(lowered) + 1, np.int64)
-        np.cumsum([len(each) for each in lowered], out=bounds[1:])
-        bits, marks, parts, places = _found(np.frombuffer(b"".join(lowered), np.uint8), bounds)
+        lowered = SharedTexts(batch_of([texts.texts[text].as_py().lower() for text in folding])).of()
+        bits, marks, parts, places = _found(lowered)
         for number, text in enumerate(folding):
             rows = slice(offsets[text], offsets[text + 1])
             found = slice(parts[number], parts[number + 1])

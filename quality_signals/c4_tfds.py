@@ -25,7 +25,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.c4_tfds_sentences import count_sentences, load_punkt
+from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
+from quality_signals.c4_tfds_sentences import abbreviation_keys, count_sentences, load_punkt
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import SPACE, class_table, code_points
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
@@ -146,18 +148,6 @@ def _citation(points, i, end, zeros, edit, needed):  # type: ignore[no-untyped-d
 
 
 @njit(error_model="numpy")
-def _long_word(points, table, low, high, longest):  # type: ignore[no-untyped-def]
-    """Whether a white-space word has more than `longest` characters."""
-    word = low
-    for i in range(low, high):
-        if table[points[i]] & SPACE:
-            word = i + 1
-        elif i + 1 - word > longest:
-            return True
-    return False
-
-
-@njit(error_model="numpy")
 def _contents(points, low, high, javascript, phrases, bounds, blanks):  # type: ignore[no-untyped-def]
     """Bits of what stands in a line: 1 lorem ipsum, 2 javascript, 4 {, 8 a policy phrase."""
     found = 0
@@ -195,12 +185,41 @@ def _enough_words(points, table, low, high, least):  # type: ignore[no-untyped-d
 
 
 @njit(error_model="numpy")
+def _without_citations(points, low, high, zeros, edit, needed, room):  # type: ignore[no-untyped-def]
+    """Copies the line without its citations into `room`, if it has some; returns the characters there, or -1."""
+    i = low
+    at = -1  # behind what is copied, once there is a citation
+    copied = low
+    while i < high:
+        if points[i] == _OPEN:
+            end = _citation(points, i, high, zeros, edit, needed)
+            if end >= 0:
+                at = max(at, 0)
+                for k in range(copied, i):
+                    room[at] = points[k]
+                    at += 1
+                i = copied = end
+                continue
+        i += 1
+    if at >= 0:
+        for k in range(copied, high):
+            room[at] = points[k]
+            at += 1
+    return at
+
+
+@njit(error_model="numpy")
 def _clean(  # type: ignore[no-untyped-def]
     points,
     table,
     starts,
     ends,
     lines,
+    ids,
+    word_starts,
+    word_ends,
+    words,
+    word_bits,
     abbreviations,
     zeros,
     edit,
@@ -214,50 +233,46 @@ def _clean(  # type: ignore[no-untyped-def]
     status,
     lows,
     highs,
+    cited,
     pages,
     sentences,
 ):
     """Status of every line and what ends a page, 0 if nothing does; lows, highs: the lines without white space around.
 
-    sentences: [texts], of the lines that passed.
+    ids, word_starts, word_ends, words: the white-space words; word_bits: of all, see `c4_chunks`.
+    cited: [lines] whether they hold a citation.  sentences: [texts], of the lines that passed.
     """
     longest = 0
     for line in range(len(starts)):
         longest = max(longest, ends[line] - starts[line])
     room = np.empty(longest, dtype=np.uint32)
     for text in range(len(lines) - 1):
+        word = words[text]
         for line in range(lines[text], lines[text + 1]):
-            low, high = starts[line], ends[line]
-            while low < high and table[points[low]] & SPACE:
-                low += 1
-            while high > low and table[points[high - 1]] & SPACE:
-                high -= 1
+            first = word
+            most = 0
+            while word < words[text + 1] and word_ends[word] <= ends[line]:
+                most = max(most, word_ends[word] - word_starts[word])
+                word += 1
+            low = high = ends[line]
+            if word > first:
+                low, high = word_starts[first], word_ends[word - 1]
             lows[line], highs[line] = low, high
-            if high - low > max_word and _long_word(points, table, low, high, max_word):
+            if most > max_word:
                 status[line] = _TOO_LONG_WORD
                 continue
+            every, held, line_sentences = line_bits(ids, first, word, word_bits)
+            may_hold = held != 0 or (every & CURLY) != 0
             source = points
-            i = low
-            at = -1  # behind what is copied, once there is a citation
-            copied = low
-            while i < high:
-                if points[i] == _OPEN:
-                    end = _citation(points, i, high, zeros, edit, needed)
-                    if end >= 0:
-                        at = max(at, 0)
-                        for k in range(copied, i):
-                            room[at] = points[k]
-                            at += 1
-                        i = copied = end
-                        continue
-                i += 1
-            if at >= 0:
-                for k in range(copied, high):
-                    room[at] = points[k]
-                    at += 1
-                high = at
-                low = 0
-                source = room
+            count = word - first
+            if every & BRACKET:
+                left = _without_citations(points, low, high, zeros, edit, needed, room)
+                if left >= 0:
+                    cited[line] = True
+                    low, high = 0, left
+                    source = room
+                    may_hold = True
+                    count = -1
             last = source[high - 1] if high > low else np.uint32(0)
             marked = last == _DOT or last == _QUESTION or last == _EXCLAMATION or last == _QUOTE
             if marked and last == _DOT and high - low >= 3:
@@ -265,10 +280,12 @@ def _clean(  # type: ignore[no-untyped-def]
             if not marked:
                 status[line] = _NO_ENDMARK
                 continue
-            if not _enough_words(source, table, low, high, min_words):
+            if count < min_words and (count >= 0 or not _enough_words(source, table, low, high, min_words)):
                 status[line] = _TOO_SHORT
                 continue
-            found = _contents(source, low, high, javascript, phrases, bounds, blanks)
+            found = 0
+            if may_hold:
+                found = _contents(source, low, high, javascript, phrases, bounds, blanks)
             if found & 1:
                 pages[text] = _LOREM_IPSUM
             elif found & 2:
@@ -279,7 +296,9 @@ def _clean(  # type: ignore[no-untyped-def]
                 status[line] = _POLICY
             else:
                 status[line] = _PASSED
-                sentences[text] += count_sentences(source, low, high, table, abbreviations)
+                if count < 0:
+                    line_sentences = count_sentences(source, low, high, table, abbreviations)
+                sentences[text] += line_sentences
             if pages[text]:
                 break
 
@@ -304,6 +323,7 @@ def _edit(  # type: ignore[no-untyped-def]
     status,
     lows,
     highs,
+    cited,
     yields,
     zeros,
     edit,
@@ -342,6 +362,9 @@ def _edit(  # type: ignore[no-untyped-def]
             if low > start:
                 count = _put(start, low, 0, _STRIP, edit_starts, edit_ends, breaks, rules, count)
             i = low
+            if not cited[line] and not (first and table[points[low]] & SPACE):
+                i = high
+                first &= low == high
             while i < high:
                 end = i
                 rule = _CITATION
@@ -372,6 +395,7 @@ class CleanLines:
 
     status       [lines] uint8, index into LINE_RULES; 6: the page ended before
     lows, highs  [lines] int64, the line without white space around, in code points of the batch
+    cited        [lines] bool, whether it holds a citation
     pages        [texts] uint8, 0, or what ends the page
     sentences    [texts] int64, by `count_sentences`
     """
@@ -380,17 +404,16 @@ class CleanLines:
     status: Bytes
     lows: Ints
     highs: Ints
+    cited: Bools
     pages: Bytes
     sentences: Ints
 
 
 def clean_lines(texts: TextBatch, min_words: int = MIN_WORDS, max_word: int = MAX_WORD) -> CleanLines:
     """View: what the line rules make of every line.  Time linear in the characters."""
-    from quality_signals.c4_tfds_sentences import abbreviation_keys
-
-    lines = texts.view(python_lines)
+    lines, words = texts.view(python_lines), texts.view(chunks)
     status = np.full(len(lines), _NOT_REACHED, np.uint8)
-    lows, highs = np.zeros(len(lines), np.int64), np.zeros(len(lines), np.int64)
+    lows, highs, cited = np.zeros(len(lines), np.int64), np.zeros(len(lines), np.int64), np.zeros(len(lines), bool)
     pages, sentences = np.zeros(len(texts), np.uint8), np.zeros(len(texts), np.int64)
     _clean(
         texts.points,
@@ -398,6 +421,11 @@ def clean_lines(texts: TextBatch, min_words: int = MIN_WORDS, max_word: int = MA
         lines.starts,
         lines.ends,
         lines.offsets,
+        words.ids,
+        words.starts,
+        words.ends,
+        words.offsets,
+        words.vocabulary.chunks.facts(chunk_bits),
         abbreviation_keys(),
         _zeros(),
         _EDIT,
@@ -411,10 +439,11 @@ def clean_lines(texts: TextBatch, min_words: int = MIN_WORDS, max_word: int = MA
         status,
         lows,
         highs,
+        cited,
         pages,
         sentences,
     )
-    return CleanLines(lines, status, lows, highs, pages, sentences)
+    return CleanLines(lines, status, lows, highs, cited, pages, sentences)
 
 
 _CITATIONS = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
@@ -510,12 +539,16 @@ class C4Tfds:
 
 def _edits(texts: TextBatch, found: CleanLines, yields: Bools) -> pa.ListArray:
     points, offsets, lines = texts.points, texts.offsets, found.lines
-    given = (points, class_table(), offsets, lines.starts, lines.offsets, found.status, found.lows, found.highs, yields)
+    places = (found.lows, found.highs, found.cited)
+    given = (points, class_table(), offsets, lines.starts, lines.offsets, found.status, *places, yields)
     citations = (_zeros(), _EDIT, _CITATION_NEEDED)
     bounds = np.zeros(len(texts) + 1, np.int64)
-    _edit(*(*given, *citations, *_columns(0), bounds))
-    starts, ends, breaks, rules = columns = _columns(int(bounds[-1]))
+    columns = _columns(2 * len(lines) + 64)  # enough but for many citations
     _edit(*(*given, *citations, *columns, bounds))
+    if bounds[-1] > len(columns[0]):
+        columns = _columns(int(bounds[-1]))
+        _edit(*(*given, *citations, *columns, bounds))
+    starts, ends, breaks, rules = (column[: bounds[-1]] for column in columns)
     own = np.repeat(offsets[:-1], np.diff(bounds))
     return edits_column(
         starts - own, ends - own, breaks, rules, bounds, replacement_texts=("", "\n"), rule_names=EDIT_RULES

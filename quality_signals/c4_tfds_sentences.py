@@ -113,6 +113,27 @@ def count_sentences(points, low, high, table, keys):  # type: ignore[no-untyped-
     return count + open_
 
 
+@njit(error_model="numpy")
+def ends_sentence(points, low, high, table, keys):  # type: ignore[no-untyped-def]
+    """Whether a sentence ends with the word points[low:high] of str.split, unless a lower-case letter, a mark or
+    nothing follows: `count_sentences` is one more than such words, where there is a word."""
+    i = low
+    while i < high:
+        c = points[i]
+        if not (c == _DOT or c == _QUESTION or c == _EXCLAMATION):
+            i += 1
+            continue
+        first = i
+        while i < high and (points[i] == _DOT or points[i] == _QUESTION or points[i] == _EXCLAMATION):
+            i += 1
+        single = i == first + 1 and c == _DOT
+        while i < high and _closes(points[i]):
+            i += 1
+        if i == high:
+            return not (single and _abbreviates(points, low, first, table, keys))
+    return False
+
+
 @lru_cache(maxsize=1)
 def load_punkt() -> Callable[[str], Sequence[str]]:
     """nltk's English Punkt tokenizer.  Raises ImportError without nltk, LookupError without its data."""

@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from quality_signals import codepoints
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import class_table, room
 from quality_signals.compiled import njit
+from quality_signals.line_views import line_chunks, split_lines
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, TextBatch
 
 # Bits of the table here.
@@ -23,7 +26,6 @@ UPPER = 32  # str.isupper
 DIGIT = 64  # str.isdigit
 DECIMAL = 128  # str.isdecimal, which is \d of re
 
-NEWLINE = ord("\n")
 _DOT = ord(".")
 _ELLIPSIS = 0x2026
 # dclm @ 361714b, content_filters.py, bullet_count_filter.
@@ -33,7 +35,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _STOP = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], dtype=np.uint32)
 
 # Columns of Lines.counts and of Scan.numbers.
-LINE_UPPER, LINE_DIGITS, LINE_WORDS, LINE_TOKENS = range(4)
+LINE_UPPER, LINE_DIGITS, LINE_WORDS, LINE_TOKENS, LINE_CART = range(5)
 TOKENS, WORDS, WORD_CHARS, NON_ALPHA, STOPS, SYMBOLS, BULLET_LINES, ELLIPSIS_LINES = range(8)
 
 
@@ -91,102 +93,134 @@ def _is_stop_word(points, start, end, stop_words):  # type: ignore[no-untyped-de
     return found and (a | b | c | d) < 128
 
 
+# Columns of the facts of a chunk.
+_TOKENS, _PLAIN, _STOP_WORD, _SYMBOLS, _UPPER, _DIGITS, _BEGINS, _LAST_DOT, _CART = range(9)
+
+
+@njit(error_model="numpy")
+def _chunk_facts(points, offsets, table, stop_words, facts):  # type: ignore[no-untyped-def]
+    for chunk in range(len(offsets) - 1):
+        start = offsets[chunk]
+        stop = offsets[chunk + 1]
+        upper = digits = symbols = 0
+        tokens = np.int64((table[points[start]] & ALNUM) != 0)
+        begins = tokens
+        kinds = np.uint8(0)
+        dots = start  # where the next "..." may start: occurrences do not overlap
+        for i in range(start, stop):
+            c = points[i]
+            bits = table[c]
+            kinds |= bits
+            upper += (bits & UPPER) != 0
+            digits += (bits & DIGIT) != 0
+            if bits & MARK:
+                if c == _DOT:
+                    if i >= dots and i + 3 <= stop and points[i + 1] == _DOT and points[i + 2] == _DOT:
+                        symbols += 1
+                        dots = i + 3
+                elif c != 0:
+                    symbols += 1
+                elif i + 1 < stop:  # NUL parts tokens
+                    tokens += (table[points[i + 1]] & ALNUM) != 0
+        facts[chunk, _TOKENS] = tokens
+        facts[chunk, _PLAIN] = not kinds & ALPHA
+        facts[chunk, _STOP_WORD] = 2 <= stop - start <= 4 and _is_stop_word(points, start, stop, stop_words)
+        facts[chunk, _SYMBOLS] = symbols
+        facts[chunk, _UPPER] = upper
+        facts[chunk, _DIGITS] = digits
+        facts[chunk, _BEGINS] = begins
+        facts[chunk, _LAST_DOT] = points[stop - 1] == _DOT
+        # "in" of "items in cart"; its i has two more forms (re.IGNORECASE)
+        a = points[start]
+        facts[chunk, _CART] = (
+            stop - start == 2 and points[start + 1] | 32 == 110 and (a | 32 == 105 or a == 0x130 or a == 0x131)
+        )
+
+
+def chunk_facts(chunks: TextBatch) -> npt.NDArray[np.int32]:
+    """Facts of `strings.Strings`, [chunks, 9]: tokens, where one begins with the chunk; whether it has no letter;
+    whether it is a stop word; symbols but ". . ."; capitals; digits; whether a token begins with it that has a letter
+    or digit first; whether its last character is a dot; whether it is "in"."""
+    facts = np.empty((len(chunks), 9), np.int32)
+    _chunk_facts(chunks.points, chunks.offsets, dclm_table(), _STOP, facts)
+    return facts
+
+
 @njit(error_model="numpy")
 def _scan(  # type: ignore[no-untyped-def]
-    points, offsets, table, stop_words, bullets, first, starts, ends, inner_starts, inner_ends, counts, numbers
+    points,
+    text_offsets,
+    table,
+    bullets,
+    starts,
+    ends,
+    offsets,
+    firsts,
+    ids,
+    chunk_starts,
+    chunk_ends,
+    lengths,
+    facts,
+    inner_starts,
+    inner_ends,
+    counts,
+    numbers,
 ):
-    """Fills the arrays of `Scan`; numbers come as zeros."""
-    line = 0
+    """Fills the last four arrays of `Scan`; numbers come as zeros.
+
+    firsts: [lines + 1] first chunks of the lines.  ids, chunk_starts, chunk_ends: the chunks.  lengths, facts: of all
+    chunks.
+    """
     for text in range(len(offsets) - 1):
-        i = offsets[text]
-        stop = offsets[text + 1]
-        start = i
-        inner = -1  # where the line's first word starts and its last one ends
-        inner_end = i
-        upper = digits = words = tokens = 0
-        in_token = False
-        characters = plain = stops = symbols = bullet_lines = ellipsis_lines = 0
-        dots = i  # where the next "..." and ". . ." may start: occurrences do not overlap
-        spaced = i
-        while True:
-            if i == stop or points[i] == NEWLINE:
-                starts[line] = start
-                ends[line] = i
-                if inner < 0:
-                    inner_starts[line] = start
-                    inner_ends[line] = start
-                else:
-                    inner_starts[line] = inner
-                    inner_ends[line] = inner_end
-                    for bullet in bullets:
-                        bullet_lines += points[inner] == bullet
-                    last = inner_end - 1
-                    if points[last] == _ELLIPSIS:
-                        ellipsis_lines += 1
-                    elif points[last] == _DOT and last - inner >= 2:
-                        three = points[last - 1] == _DOT and points[last - 2] == _DOT
-                        ellipsis_lines += three or (last - inner >= 4 and _spaced_dots(points, last - 4, stop))
-                counts[line, LINE_UPPER] = upper
-                counts[line, LINE_DIGITS] = digits
-                counts[line, LINE_WORDS] = words
-                counts[line, LINE_TOKENS] = tokens
-                numbers[text, TOKENS] += tokens
-                numbers[text, WORDS] += words
-                line += 1
-                if i == stop:
-                    break
-                i += 1
-                start = i
-                inner = -1
-                upper = digits = words = tokens = 0
-                in_token = False
-                continue
-            bits = table[points[i]]
-            if bits & SPACE:
-                in_token = not bits & BREAK  # other white space begins a token, if none is open
-                i += 1
-                continue
-            word = i
-            if inner < 0:
-                inner = i
-            tokens += not in_token and (bits & ALNUM) != 0
-            in_token = True
-            kinds = np.uint8(0)
-            while True:
-                kinds |= bits
-                if bits & MARK:
-                    c = points[i]
-                    if c == _DOT:
-                        if i >= dots and i + 3 <= stop and points[i + 1] == _DOT and points[i + 2] == _DOT:
-                            symbols += 1
-                            dots = i + 3
-                        if i >= spaced and _spaced_dots(points, i, stop):
-                            symbols += 1
-                            spaced = i + 5
-                    elif c != 0:
+        stop = text_offsets[text + 1]
+        characters = plain = stops = symbols = all_tokens = bullet_lines = ellipsis_lines = np.int64(0)
+        spaced = np.int64(0)  # where the next ". . ." may start: occurrences do not overlap
+        for line in range(offsets[text], offsets[text + 1]):
+            first = firsts[line]
+            last = firsts[line + 1] - 1
+            upper = digits = tokens = cart = np.int64(0)
+            for k in range(U(first), U(last + 1)):
+                chunk = U(ids[k])
+                tokens += facts[chunk, _TOKENS]
+                plain += facts[chunk, _PLAIN]
+                stops += facts[chunk, _STOP_WORD]
+                symbols += facts[chunk, _SYMBOLS]
+                upper += facts[chunk, _UPPER]
+                digits += facts[chunk, _DIGITS]
+                cart |= facts[chunk, _CART]
+                characters += lengths[chunk]
+                start = chunk_starts[k]
+                if start > text_offsets[text] and not table[points[U(start - 1)]] & BREAK:
+                    tokens -= facts[chunk, _BEGINS]  # other white space begins the token
+                if facts[chunk, _LAST_DOT] and U(last) - k >= U(2):
+                    i = chunk_ends[k] - 1
+                    if i >= spaced and _spaced_dots(points, i, stop):
                         symbols += 1
-                    else:
-                        following = table[points[i + 1]] if i + 1 < stop else np.uint8(BREAK)
-                        in_token = not following & BREAK
-                        tokens += in_token and (following & ALNUM) != 0
-                i += 1
-                if i == stop:
-                    break
-                bits = table[points[i]]
-                if bits & SPACE:
-                    break
-            if kinds & (UPPER | DIGIT):
-                for k in range(word, i):
-                    bits = table[points[k]]
-                    upper += (bits & UPPER) != 0
-                    digits += (bits & DIGIT) != 0
-            words += 1
-            characters += i - word
-            plain += not kinds & ALPHA
-            if 2 <= i - word <= 4:
-                stops += _is_stop_word(points, word, i, stop_words)
-            inner_end = i
-        first[text + 1] = line
+                        spaced = i + 5
+            if first > last:
+                inner_starts[line] = starts[line]
+                inner_ends[line] = starts[line]
+            else:
+                low = chunk_starts[first]
+                high = chunk_ends[last]
+                inner_starts[line] = low
+                inner_ends[line] = high
+                for bullet in bullets:
+                    bullet_lines += points[low] == bullet
+                at = high - 1
+                if points[at] == _ELLIPSIS:
+                    ellipsis_lines += 1
+                elif points[at] == _DOT and at - low >= 2:
+                    three = points[at - 1] == _DOT and points[at - 2] == _DOT
+                    ellipsis_lines += three or (at - low >= 4 and _spaced_dots(points, at - 4, stop))
+            counts[line, LINE_UPPER] = upper
+            counts[line, LINE_DIGITS] = digits
+            counts[line, LINE_WORDS] = last + 1 - first
+            counts[line, LINE_TOKENS] = tokens
+            counts[line, LINE_CART] = cart
+            all_tokens += tokens
+        numbers[text, TOKENS] = all_tokens
+        numbers[text, WORDS] = firsts[offsets[text + 1]] - firsts[offsets[text]]
         numbers[text, WORD_CHARS] = characters
         numbers[text, NON_ALPHA] = plain
         numbers[text, STOPS] = stops
@@ -202,8 +236,8 @@ class Scan:
     first                      [texts + 1] each text's first line
     starts, ends               [lines] in the code points of the batch
     inner_starts, inner_ends   [lines] the line stripped; both `starts` where it is blank
-    counts                     [lines, 4] capitals, digits, words of str.split, tokens (fastText's, with a letter or
-                               digit first)
+    counts                     [lines, 5] capitals, digits, words of str.split, tokens (fastText's, with a letter or
+                               digit first), whether "in" is one of the words
     numbers                    [texts, 8] tokens, words, characters of the words, words without a letter, stop words,
                                symbols, bullet lines, ellipsis lines
     """
@@ -219,29 +253,27 @@ class Scan:
 
 def scan(texts: TextBatch) -> Scan:
     """View: see `Scan`.  Time linear in the characters."""
-    rows = len(texts)
-    lines = rows + int(np.count_nonzero(texts.utf8 == NEWLINE))
-    found = Scan(
-        first=np.zeros(rows + 1, np.int64),
-        starts=room(lines, np.int64),
-        ends=room(lines, np.int64),
-        inner_starts=room(lines, np.int64),
-        inner_ends=room(lines, np.int64),
-        counts=room(4 * lines, np.int32).reshape(lines, 4),
-        numbers=np.zeros((rows, 8), np.int64),
-    )
+    lines, found = texts.view(split_lines), texts.view(chunks)
+    known = found.vocabulary.chunks
+    of_lines = (room(len(lines), np.int64), room(len(lines), np.int64))
+    counts = room(5 * len(lines), np.int32).reshape(len(lines), 5)
+    numbers = np.zeros((len(texts), 8), np.int64)
     _scan(
         texts.points,
         texts.offsets,
         dclm_table(),
-        _STOP,
         _BULLETS,
-        found.first,
+        lines.starts,
+        lines.ends,
+        lines.offsets,
+        texts.view(line_chunks),
+        found.ids,
         found.starts,
         found.ends,
-        found.inner_starts,
-        found.inner_ends,
-        found.counts,
-        found.numbers,
+        known.lengths,
+        known.facts(chunk_facts),
+        *of_lines,
+        counts,
+        numbers,
     )
-    return found
+    return Scan(lines.offsets, lines.starts, lines.ends, *of_lines, counts, numbers)

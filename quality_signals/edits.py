@@ -232,6 +232,15 @@ def _places(utf8, ends, edits, points, places):  # type: ignore[no-untyped-def]
     """
     for text in range(len(ends) - 1):
         byte, stop = ends[text], ends[text + 1]
+        if edits[text] == edits[text + 1]:
+            continue
+        every = np.uint8(0)
+        for i in range(np.uint64(byte), np.uint64(stop)):
+            every |= utf8[i]
+        if every < 0x80:
+            for number in range(edits[text], edits[text + 1]):
+                places[number] = byte + points[number] if points[number] <= stop - byte else -1
+            continue
         point = 0
         for number in range(edits[text], edits[text + 1]):
             while point < points[number] and byte < stop:
@@ -243,22 +252,26 @@ def _places(utf8, ends, edits, points, places):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def _copy_bytes(source, low, high, out, at):  # type: ignore[no-untyped-def]
+    """Puts source[low:high] at out[at:]; returns the place behind."""
+    i = np.uint64(low)
+    j = np.uint64(at)
+    for k in range(np.uint64(high - low) if high > low else np.uint64(0)):
+        out[j + k] = source[i + k]
+    return at + max(high - low, 0)
+
+
+@njit(error_model="numpy")
 def _copy(utf8, ends, edits, places, new_utf8, new_ends, out, out_ends):  # type: ignore[no-untyped-def]
     """Edited UTF-8 of every text: edit e cuts places[2 * e]:places[2 * e + 1] and puts in its replacement."""
-    at = 0
+    at = np.int64(0)
     for text in range(len(ends) - 1):
         byte = ends[text]
         for edit in range(edits[text] // 2, edits[text + 1] // 2):
-            for source in range(byte, places[2 * edit]):
-                out[at] = utf8[source]
-                at += 1
-            for source in range(new_ends[edit], new_ends[edit + 1]):
-                out[at] = new_utf8[source]
-                at += 1
+            at = _copy_bytes(utf8, byte, places[2 * edit], out, at)
+            at = _copy_bytes(new_utf8, new_ends[edit], new_ends[edit + 1], out, at)
             byte = places[2 * edit + 1]
-        for source in range(byte, ends[text + 1]):
-            out[at] = utf8[source]
-            at += 1
+        at = _copy_bytes(utf8, byte, ends[text + 1], out, at)
         out_ends[text + 1] = at
 
 

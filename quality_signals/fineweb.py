@@ -19,7 +19,7 @@ from quality_signals.compiled import njit
 from quality_signals.edited_words import word_counts
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
 from quality_signals.gopher_repetition import repeated_parts
-from quality_signals.line_views import split_lines
+from quality_signals.line_views import may_repeat, split_lines
 from quality_signals.sentences import TERMINAL, mark_table
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 
@@ -61,13 +61,13 @@ def measured(texts: TextBatch, default_language: str, short_line_length: int) ->
     solid, out = np.empty(len(lines), bool), np.zeros((len(texts), 4), np.int64)
     tables = (class_table(), mark_table())
     _solid_lines(texts.points, *tables, lines.starts, lines.ends, lines.offsets, short_line_length, solid, out)
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(out[:, 0], out=offsets[1:])
+    listed = np.flatnonzero(solid & texts.view(may_repeat))
+    offsets = np.searchsorted(listed, lines.offsets)
     numbers = {
         "n_lines": out[:, 0],
         "n_terminal_lines": out[:, 1],
         "n_short_lines": out[:, 2],
-        "dup_line_chars": repeated_parts(texts, lines.starts[solid], lines.ends[solid], offsets)[:, 1],
+        "dup_line_chars": repeated_parts(texts, lines.starts[listed], lines.ends[listed], offsets)[:, 1],
         "chars_without_newlines": out[:, 3],
         "n_newlines": lines.counts - 1,
         "n_words": n_words,

@@ -15,12 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import ALPHA, SPACE, SYMBOL, class_table
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
 from quality_signals.line_views import python_lines
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import datatrove_words
+from quality_signals.word_views import numbered_words
 
 # arXiv 2112.11446, A1.1: at least two of these; here two different ones, as they stand ("The" is none).
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -56,35 +58,54 @@ _HASH, _DOT, _ELLIPSIS, _BULLET, _HYPHEN = ord("#"), ord("."), 0x2026, 0x2022, o
 _STOP_KEYS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.int64)
 
 
+# Bits of a word; those above tell which stop word it is.
+_PLAIN, _LETTERS, _STOP_BIT = 1, 2, 8
+
+
 @njit(error_model="numpy")
-def _count_words(points, table, stop_keys, starts, ends, offsets, out):  # type: ignore[no-untyped-def]
-    """out [texts, 5]: words that are not all symbols, their characters, words with a letter, different stop
-    words."""
+def _word_bits(points, offsets, table, stop_keys, bits):  # type: ignore[no-untyped-def]
+    for word in range(len(offsets) - 1):
+        start = offsets[word]
+        end = offsets[word + 1]
+        all_bits = np.uint8(SYMBOL)
+        any_bits = np.uint8(0)
+        for i in range(start, end):
+            found = table[points[i]]
+            all_bits &= found
+            any_bits |= found
+        bits[word] = _PLAIN * ((all_bits & SYMBOL) == 0) + _LETTERS * ((any_bits & ALPHA) != 0)
+        if 2 <= end - start <= 4:
+            key = 0
+            for i in range(end - 1, start - 1, -1):
+                key = (key << 8) | min(points[i], 255)
+            for number in range(len(stop_keys)):
+                bits[word] |= (stop_keys[number] == key) << (number + _STOP_BIT)
+
+
+def word_bits(words: TextBatch) -> npt.NDArray[np.int32]:
+    """Facts of `strings.Strings`: whether a word is not all symbols, whether it has a letter, and the stop words."""
+    bits = np.empty(len(words), np.int32)
+    _word_bits(words.points, words.offsets, class_table(), _STOP_KEYS, bits)
+    return bits
+
+
+@njit(error_model="numpy")
+def _count_words(ids, offsets, lengths, bits, out):  # type: ignore[no-untyped-def]
+    """out [texts, 4]: words that are not all symbols, their characters, words with a letter, different stop words."""
     for text in range(len(offsets) - 1):
-        plain = 0
-        plain_chars = 0
-        alphabetic = 0
-        seen = 0
-        for word in range(offsets[text], offsets[text + 1]):
-            start = starts[word]
-            end = ends[word]
-            all_bits = SYMBOL
-            any_bits = 0
-            for i in range(start, end):
-                bits = table[points[i]]
-                all_bits &= bits
-                any_bits |= bits
-            if not all_bits & SYMBOL:
-                plain += 1
-                plain_chars += end - start
-            alphabetic += (any_bits & ALPHA) != 0
-            if 2 <= end - start <= 4 and 97 <= points[start] <= 122:
-                key = 0
-                for i in range(end - 1, start - 1, -1):
-                    key = (key << 8) | min(points[i], 255)
-                for number in range(len(stop_keys)):
-                    seen |= (stop_keys[number] == key) << number
+        plain = np.int64(0)
+        plain_chars = np.int64(0)
+        alphabetic = np.int64(0)
+        seen = np.int32(0)
+        for k in range(offsets[text], offsets[text + 1]):
+            word = U(ids[U(k)])
+            found = bits[word]
+            seen |= found
+            plain += found & _PLAIN
+            plain_chars += lengths[word] * (found & _PLAIN)
+            alphabetic += (found & _LETTERS) >> 1
         stop_words = 0
+        seen >>= _STOP_BIT
         while seen:
             stop_words += seen & 1
             seen >>= 1
@@ -95,15 +116,7 @@ def _count_words(points, table, stop_keys, starts, ends, offsets, out):  # type:
 
 
 @njit(error_model="numpy")
-def _ends_in_ellipsis(points, start, end):  # type: ignore[no-untyped-def]
-    if end > start and points[end - 1] == _ELLIPSIS:
-        return True
-    return end - start >= 3 and points[end - 1] == _DOT and points[end - 2] == _DOT and points[end - 3] == _DOT
-
-
-@njit(error_model="numpy")
-def _count_lines(points, table, offsets, starts, ends, lines, out):  # type: ignore[no-untyped-def]
-    """out [texts, 4]: # characters, ellipses, lines that start with a bullet, lines that end in an ellipsis."""
+def _marks(points, offsets, marks):  # type: ignore[no-untyped-def]
     for text in range(len(offsets) - 1):
         hashes = 0
         ellipses = 0
@@ -116,6 +129,37 @@ def _count_lines(points, table, offsets, starts, ends, lines, out):  # type: ign
             if dots == 3:
                 ellipses += 1
                 dots = 0
+        marks[text, 0] = hashes
+        marks[text, 1] = ellipses
+
+
+def marks(chunks: TextBatch) -> npt.NDArray[np.int32]:
+    """Facts of `strings.Strings`, [chunks, 2]: # characters; ... and U+2026."""
+    found = np.empty((len(chunks), 2), np.int32)
+    _marks(chunks.points, chunks.offsets, found)
+    return found
+
+
+@njit(error_model="numpy")
+def _ends_in_ellipsis(points, start, end):  # type: ignore[no-untyped-def]
+    if end > start and points[end - 1] == _ELLIPSIS:
+        return True
+    return end - start >= 3 and points[end - 1] == _DOT and points[end - 2] == _DOT and points[end - 3] == _DOT
+
+
+@njit(error_model="numpy")
+def _count_lines(points, table, starts, ends, lines, ids, chunks, marks, out):  # type: ignore[no-untyped-def]
+    """out [texts, 4]: # characters, ellipses, lines that start with a bullet, lines that end in an ellipsis.
+
+    ids, chunks: the chunks of the texts, and the first of each text.  marks: of all chunks.
+    """
+    for text in range(len(lines) - 1):
+        hashes = np.int64(0)
+        ellipses = np.int64(0)
+        for k in range(chunks[text], chunks[text + 1]):
+            chunk = U(ids[U(k)])
+            hashes += marks[chunk, 0]
+            ellipses += marks[chunk, 1]
         bullet_lines = 0
         ellipsis_lines = 0
         for line in range(lines[text], lines[text + 1]):
@@ -135,12 +179,13 @@ def _count_lines(points, table, offsets, starts, ends, lines, out):  # type: ign
 
 def measured(texts: TextBatch, default_language: str) -> tuple[dict[str, Ints], Bools]:
     """The numbers that the rules are about, [texts] each, and which texts are judged."""
-    words = texts.view(datatrove_words, default_language)
-    lines = texts.view(python_lines)
-    table = class_table()
+    numbered = texts.view(numbered_words, default_language)
+    words, known = numbered.words, numbered.vocabulary.words
+    lines, found = texts.view(python_lines), texts.view(chunks)
     of_words, of_lines = np.zeros((len(texts), 4), np.int64), np.zeros((len(texts), 4), np.int64)
-    _count_words(words.points, table, _STOP_KEYS, words.starts, words.ends, words.offsets, of_words)
-    _count_lines(texts.points, table, texts.offsets, lines.starts, lines.ends, lines.offsets, of_lines)
+    _count_words(numbered.ids, words.offsets, known.lengths, known.facts(word_bits), of_words)
+    of_chunks = (found.ids, found.offsets, found.vocabulary.chunks.facts(marks))
+    _count_lines(texts.points, class_table(), lines.starts, lines.ends, lines.offsets, *of_chunks, of_lines)
     numbers = {
         "n_words": words.counts,
         "n_non_symbol_words": of_words[:, 0],

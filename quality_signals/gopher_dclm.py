@@ -21,13 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.dclm_views import scan
 from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
-from quality_signals.ngrams import keep_repeated, number_grams, number_words
+from quality_signals.line_views import may_repeat
+from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, workspace
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_breaks import break_words
+from quality_signals.word_breaks import numbered_break_words
 
 TOP = (2, 3, 4)
 REPEATED = (5, 6, 7, 8, 9, 10)
@@ -126,43 +129,50 @@ def _count_repeated(points, starts, ends, slots, hashes, ids, counts):  # type: 
 
 
 @njit(error_model="numpy")
-def _count_segments(points, first, starts, ends, inner_starts, inner_ends):  # type: ignore[no-untyped-def]
-    """[texts, 8] int64: the numbers of _SEGMENTS, from the lines of `dclm_views.scan`."""
+def _count_segments(points, first, starts, ends, inner_starts, inner_ends, repeats):  # type: ignore[no-untyped-def]
+    """[texts, 8] int64: the numbers of _SEGMENTS, from the lines of `dclm_views.scan` and `line_views.may_repeat`."""
     texts = len(first) - 1
     out = np.zeros((texts, 8), dtype=np.int64)
     most = 1
     for text in range(texts):
         most = max(most, first[text + 1] - first[text])
-    of = np.empty((4, most), dtype=np.int64)  # starts and ends of lines, then of paragraphs
+    # Starts and ends of paragraphs and of lines, as far as they may repeat.
+    of = np.empty((4, most), dtype=np.int64)
     slots = np.empty(4 * most + 4, dtype=np.int64)
     hashes = np.empty(most, dtype=np.uint64)
     ids = np.empty(most, dtype=np.int64)
     counts = np.empty(most, dtype=np.int64)
     for text in range(texts):
         row = out[text]
-        lines = paragraphs = 0
-        begin = -1  # of the open paragraph
+        lines = paragraphs = all_lines = all_paragraphs = 0
+        begin = -1  # line at which the open paragraph begins
+        end = np.int64(0)  # of its last line
         last = first[text + 1] - 1
         odd = 0  # newlines in a row modulo 2: "\n\n" is taken from the left
         for line in range(first[text], last + 1):
             if ends[line] > starts[line]:
                 odd = 0
                 if inner_ends[line] > inner_starts[line]:
-                    of[0, lines] = inner_starts[line]
-                    of[1, lines] = inner_ends[line]
-                    lines += 1
-                    row[1] += inner_ends[line] - inner_starts[line]
+                    all_lines += 1
+                    end = inner_ends[line]
+                    if repeats[line]:
+                        of[0, lines] = inner_starts[line]
+                        of[1, lines] = end
+                        lines += 1
+                    row[1] += end - inner_starts[line]
                     if begin < 0:
-                        begin = inner_starts[line]
+                        begin = line
             odd ^= 1
             if begin >= 0 and (odd == 0 or line == last):
-                of[2, paragraphs] = begin
-                of[3, paragraphs] = of[1, lines - 1]
-                paragraphs += 1
-                row[5] += of[1, lines - 1] - begin
+                if repeats[begin]:
+                    of[2, paragraphs] = inner_starts[begin]
+                    of[3, paragraphs] = end
+                    paragraphs += 1
+                all_paragraphs += 1
+                row[5] += end - inner_starts[begin]
                 begin = -1
-        row[0] = lines
-        row[4] = paragraphs
+        row[0] = all_lines
+        row[4] = all_paragraphs
         if lines > 1:
             row[2], row[3] = _count_repeated(points, of[0, :lines], of[1, :lines], slots, hashes, ids, counts)
         if row[2] and paragraphs > 1:  # the first lines of equal paragraphs are equal lines
@@ -171,45 +181,36 @@ def _count_segments(points, first, starts, ends, inner_starts, inner_ends):  # t
 
 
 @njit(error_model="numpy")
-def _count_ngrams(points, starts, ends, word_keys, first):  # type: ignore[no-untyped-def]
+def _count_ngrams(ids, first, lengths, before, work):  # type: ignore[no-untyped-def]
     """[texts, 11] int64: the numbers of _NGRAMS.
 
-    An (n+1)-gram can only repeat where both of its n-grams do, so few words are left beyond n = 3.
+    lengths: characters of all strings.  before: room for one more than the words of the longest text.
     """
     texts = len(first) - 1
+    _, _, at, grams, counts, _, _, _ = work
     out = np.zeros((texts, 11), dtype=np.int64)
-    most = 1
-    for text in range(texts):
-        most = max(most, first[text + 1] - first[text])
-    before = np.zeros(most + 1, dtype=np.int64)  # characters of the words before each
-    slots = np.empty(4 * most + 4, dtype=np.int64)
-    keys = np.empty(most, dtype=np.uint64)
-    heads = np.empty(most, dtype=np.int64)
-    counts = np.empty(most, dtype=np.int64)
-    grams = np.empty(most, dtype=np.int64)
-    at = np.empty(most, dtype=np.int64)
+    before[0] = 0
     for text in range(texts):
         low = first[text]
-        high = first[text + 1]
-        words = high - low
-        for i in range(words):
-            before[i + 1] = before[i] + ends[low + i] - starts[low + i]
+        words = first[text + 1] - low
+        total = np.int64(0)
+        for k in range(words):
+            total += lengths[U(ids[U(low + k)])]
+            before[U(k + 1)] = total
         out[text, 0] = words
-        out[text, 1] = before[words]
-        number_words(points, starts[low:high], ends[low:high], word_keys[low:high], grams, slots, heads, counts)
-        active = words
-        for i in range(words):
-            at[i] = i
+        out[text, 1] = total
+        start_grams(ids, low, low + words, work)
+        left = repeated_words(words, work)
         for n in range(2, 11):
-            left = keep_repeated(at, grams, active, counts)
-            if left == 0:
+            if left < 2:
                 break
-            active = number_grams(at, grams, left, slots, keys, counts)
+            left, distinct = longer_grams(left, work)
+            left = repeated_grams(left, work)
             if n <= 4:  # the most frequent, of several the longest
                 top = 1
-                longest = 0
-                for k in range(active):
-                    count = counts[grams[k]]
+                longest = np.int64(0)
+                for k in range(left):
+                    count = counts[U(grams[U(k)])]
                     length = before[at[k] + n] - before[at[k]]
                     if count > top or (count == top and length > longest):
                         top = count
@@ -217,21 +218,28 @@ def _count_ngrams(points, starts, ends, word_keys, first):  # type: ignore[no-un
                 out[text, n] = top * longest if top > 1 else 0
                 continue
             covered = 0
-            for k in range(active):
-                if counts[grams[k]] > 1:
-                    out[text, n] += before[at[k] + n] - before[max(at[k], covered)]
-                    covered = at[k] + n
+            for k in range(left):
+                out[text, n] += before[at[k] + n] - before[max(at[k], covered)]
+                covered = at[k] + n
     return out
+
+
+def _ngrams(texts: TextBatch) -> Ints:
+    ids, first = texts.view(numbered_break_words)
+    words = texts.view(chunks).vocabulary.words
+    most = int(np.diff(first).max(initial=0))
+    return _count_ngrams(ids, first, words.lengths, np.empty(most + 1, np.int64), workspace(most, words.known))  # type: ignore[no-any-return]
 
 
 def measure(texts: TextBatch) -> dict[str, Ints]:
     """View: the numbers of NUMBERS, each [texts] int64.  Time linear in the characters."""
-    points, lines = texts.points, texts.view(scan)
+    lines = texts.view(scan)
+    spans = (lines.starts, lines.ends, lines.inner_starts, lines.inner_ends)
     columns = np.concatenate(
         [
             lines.numbers,
-            _count_segments(points, lines.first, lines.starts, lines.ends, lines.inner_starts, lines.inner_ends),
-            _count_ngrams(points, *texts.view(break_words)),
+            _count_segments(texts.points, lines.first, *spans, texts.view(may_repeat)),
+            _ngrams(texts),
         ],
         axis=1,
     )

@@ -20,12 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import ALPHA, SYMBOL, equal_ranges, hash_stretch
+from quality_signals.chunks import chunks
+from quality_signals.codepoints import ALPHA, class_table, equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
-from quality_signals.ngrams import keep_repeated, number_grams, number_words, top_gram
+from quality_signals.line_views import may_repeat, split_lines
+from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, top_gram, workspace
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import keyed_white_words
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,12 +106,9 @@ RULES = (
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
-# The words above as of `views.word_key`.
-_REQUIRED = (
-    np.array([int.from_bytes(word.encode(), "big") for word in REQUIRED_WORDS], np.uint64),
-    np.array([2 * len(word) + 1 for word in REQUIRED_WORDS], np.int32),
-)
-_HASH, _ELLIPSIS, _STAR, _MINUS, _NEWLINE = (ord(c) for c in "#\u2026*-\n")
+# The words above as numbers: up to four ASCII characters, the first lowest.
+_REQUIRED = np.array([int.from_bytes(word.encode(), "little") for word in REQUIRED_WORDS], np.uint64)
+_HASH, _ELLIPSIS, _STAR, _MINUS = (ord(c) for c in "#\u2026*-")
 _LENGTHS = 64  # lengths of words that are counted; a median beyond is found by bisection
 
 # Columns of the word numbers.
@@ -119,15 +118,47 @@ _WORD_NUMBERS = 21
 _LINES, _BULLET, _END_ELLIPSIS, _DUPE_LINES, _DUPE_CHARS = range(5)
 
 
+# Bits of a word.
+_IS_ALPHA, _IS_SYMBOL, _IS_REQUIRED = 1, 2, 4
+
+
 @njit(error_model="numpy")
-def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
+def _word_bits(points, offsets, table, required, bits):  # type: ignore[no-untyped-def]
+    for word in range(len(offsets) - 1):
+        start = offsets[word]
+        end = offsets[word + 1]
+        kinds = np.uint8(0)
+        symbol = False
+        for i in range(U(start), U(end)):
+            c = points[i]
+            kinds |= table[c]
+            symbol |= (c == _HASH) | (c == _ELLIPSIS)
+        bits[word] = _IS_ALPHA * ((kinds & ALPHA) != 0) + _IS_SYMBOL * symbol
+        if 2 <= end - start <= 4:
+            key = U(0)
+            for i in range(end - 1, start - 1, -1):
+                key = key << U(8) | U(min(points[U(i)], np.uint32(255)))
+            for each in required:
+                if each == key:
+                    bits[word] |= _IS_REQUIRED
+
+
+def word_bits(words: TextBatch) -> npt.NDArray[np.uint8]:
+    """Facts of `strings.Strings`: whether a word holds a letter, # or an ellipsis, and is a required one."""
+    bits = np.empty(len(words), np.uint8)
+    _word_bits(words.points, words.offsets, class_table(), _REQUIRED, bits)
+    return bits
+
+
+@njit(error_model="numpy")
+def _length_at(ids, lengths, histogram, rank):  # type: ignore[no-untyped-def]
     """Characters of the word of this rank among the words by length.
 
-    lengths: [_LENGTHS] words of each length, the last of all longer ones; those are found by bisection.
+    histogram: [_LENGTHS] words of each length, the last of all longer ones; those are found by bisection.
     """
     seen = 0
     for length in range(_LENGTHS - 1):
-        seen += lengths[length]
+        seen += histogram[length]
         if seen > rank:
             return length
     low = _LENGTHS - 1
@@ -135,13 +166,13 @@ def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
     while low == high or seen <= rank:
         high *= 2
         seen = 0
-        for word in range(len(starts)):
-            seen += ends[word] - starts[word] <= high
+        for word in ids:
+            seen += lengths[word] <= high
     while low < high:
         middle = (low + high) // 2
         seen = 0
-        for word in range(len(starts)):
-            seen += ends[word] - starts[word] <= middle
+        for word in ids:
+            seen += lengths[word] <= middle
         if seen > rank:
             high = middle
         else:
@@ -150,69 +181,43 @@ def _length_at(starts, ends, lengths, rank):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _scan_words(points, starts, ends, of_words, required, before, out):  # type: ignore[no-untyped-def]
-    """Fills the numbers of the words of one text up to _REQUIRED_COUNT.
+def _count_words(ids, first, lengths, bits, before, work):  # type: ignore[no-untyped-def]
+    """[texts, _WORD_NUMBERS] int64.  Text i has the words first[i]:first[i + 1].
 
-    of_words: keys, codes and kinds as in `word_views.WhiteWords`.  required: keys and codes.
-    before: [words + 1] characters of the words before each.
+    lengths, bits: of all strings.  before: room for one more than the words of the longest text.
     """
-    keys, codes, kinds = of_words
-    required_keys, required_codes = required
-    lengths = np.zeros(_LENGTHS, dtype=np.int64)
-    words = len(starts)
-    total = 0
-    symbols = 0
-    alphabetic = 0
-    needed = 0
-    before[0] = 0
-    for word in range(words):
-        start = starts[word]
-        length = ends[word] - start
-        lengths[min(length, _LENGTHS - 1)] += 1
-        total += length
-        before[word + 1] = total
-        alphabetic += (kinds[word] & ALPHA) != 0
-        if kinds[word] & SYMBOL:
-            symbol = False
-            for i in range(start, start + length):
-                c = points[i]
-                symbol |= (c == _HASH) | (c == _ELLIPSIS)
-            symbols += symbol
-        if 5 <= codes[word] <= 9:
-            for k in range(len(required_keys)):
-                needed += (required_keys[k] == keys[word]) & (required_codes[k] == codes[word])
-    out[_WORDS] = words
-    out[_CHARS] = total
-    out[_SYMBOL] = symbols
-    out[_ALPHA] = alphabetic
-    out[_REQUIRED_COUNT] = needed
-    if words == 0:
-        return
-    out[_MEDIAN2] = _length_at(starts, ends, lengths, (words - 1) // 2) + _length_at(starts, ends, lengths, words // 2)
-
-
-@njit(error_model="numpy")
-def _count_words(points, starts, ends, word_keys, codes, kinds, first, required):  # type: ignore[no-untyped-def]
-    """[texts, _WORD_NUMBERS] int64.  Text i has the words first[i]:first[i + 1]."""
     texts = len(first) - 1
+    _, _, at, grams, counts, _, _, _ = work
     out = np.zeros((texts, _WORD_NUMBERS), dtype=np.int64)
-    longest = 1
-    for text in range(texts):
-        longest = max(longest, first[text + 1] - first[text])
-    before = np.zeros(longest + 1, dtype=np.int64)
-    slots = np.empty(4 * longest + 4, dtype=np.int64)
-    keys = np.empty(longest, dtype=np.uint64)
-    heads = np.empty(longest, dtype=np.int64)
-    counts = np.empty(longest, dtype=np.int64)
-    grams = np.empty(longest, dtype=np.int64)
-    at = np.empty(longest, dtype=np.int64)
+    histogram = np.empty(_LENGTHS, dtype=np.int64)
     for text in range(texts):
         low = first[text]
         words = first[text + 1] - low
-        starts_here = starts[low : low + words]
-        ends_here = ends[low : low + words]
-        of_words = (word_keys[low : low + words], codes[low : low + words], kinds[low : low + words])
-        _scan_words(points, starts_here, ends_here, of_words, required, before, out[text])
+        row = out[text]
+        histogram[:] = 0
+        total = np.int64(0)
+        symbols = alphabetic = needed = 0
+        before[0] = 0
+        for k in range(words):
+            word = U(ids[U(low + k)])
+            length = np.int64(lengths[word])
+            histogram[U(min(length, _LENGTHS - 1))] += 1
+            total += length
+            before[U(k + 1)] = total
+            found = bits[word]
+            alphabetic += found & _IS_ALPHA
+            symbols += (found & _IS_SYMBOL) >> 1
+            needed += (found & _IS_REQUIRED) >> 2
+        row[_WORDS] = words
+        row[_CHARS] = total
+        row[_SYMBOL] = symbols
+        row[_ALPHA] = alphabetic
+        row[_REQUIRED_COUNT] = needed
+        if words == 0:
+            continue
+        own = ids[low : low + words]
+        row[_MEDIAN2] = _length_at(own, lengths, histogram, (words - 1) // 2)
+        row[_MEDIAN2] += _length_at(own, lengths, histogram, words // 2)
         if words < 2:
             continue
         whole = 0  # of before[:words + 1], without its first and its last so many
@@ -223,29 +228,26 @@ def _count_words(points, starts, ends, word_keys, codes, kinds, first, required)
             head += before[n - 1]
             tail += before[words + 1 - n]
             if n >= 5:
-                out[text, _ALL + n - 5] = (whole - head) - (whole - tail)
+                row[_ALL + n - 5] = (whole - head) - (whole - tail)
         for n in range(2, 5):
             if words >= n:
-                out[text, _TOP + n - 2] = before[n]  # where none repeats, the first
-        for k in range(words):
-            at[k] = k
-        number_words(points, starts_here, ends_here, word_keys[low : low + words], grams, slots, heads, counts)
-        active = words
+                row[_TOP + n - 2] = before[n]  # where none repeats, the first
+        start_grams(ids, low, low + words, work)
+        left = repeated_words(words, work)
         for n in range(2, 11):
-            left = keep_repeated(at, grams, active, counts)
-            if left == 0:
+            if left < 2:
                 break
-            active = number_grams(at, grams, left, slots, keys, counts)
+            left, distinct = longer_grams(left, work)
             if n <= 4:
-                first_word, most = top_gram(at, grams, active, counts)
+                first_word, most = top_gram(distinct, work)
                 if most > 1:
-                    out[text, _TOP + n - 2] = most * (before[first_word + n] - before[first_word])
-                continue
-            repeated = 0
-            for k in range(active):
-                if counts[grams[k]] > 1:
+                    row[_TOP + n - 2] = most * (before[first_word + n] - before[first_word])
+            left = repeated_grams(left, work)
+            if n >= 5:
+                repeated = 0
+                for k in range(left):
                     repeated += before[at[k] + n] - before[at[k]]
-            out[text, _DUPE + n - 5] = repeated
+                row[_DUPE + n - 5] = repeated
     return out
 
 
@@ -284,51 +286,47 @@ def _count_repeated(points, starts, ends, out):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _count_lines(points, offsets, runs):  # type: ignore[no-untyped-def]
-    """[texts, 5] int64: numbers of the lines.  runs: a run of newlines is one break."""
+def _count_lines(points, text_offsets, line_starts, line_ends, offsets, repeats, runs, starts, ends):  # type: ignore[no-untyped-def]
+    """[texts, 5] int64: numbers of the lines.  runs: a run of newlines is one break.
+
+    line_starts, line_ends, offsets, repeats: of `line_views.split_lines` and `may_repeat`.  starts, ends: room for as
+    many lines as a text has.
+    """
     out = np.zeros((len(offsets) - 1, 5), dtype=np.int64)
-    most = 0
     for text in range(len(offsets) - 1):
-        lines = 1
-        for i in range(offsets[text], offsets[text + 1]):
-            lines += points[i] == _NEWLINE
-        most = max(most, lines)
-    starts = np.empty(most, dtype=np.int64)
-    ends = np.empty(most, dtype=np.int64)
-    for text in range(len(offsets) - 1):
-        end = offsets[text + 1]
-        start = offsets[text]
-        if start == end:
+        if text_offsets[text] == text_offsets[text + 1]:
             continue  # the reference stops before it counts the lines of an empty text
-        lines = 0
-        i = start
-        while True:
-            while i < end and points[i] != _NEWLINE:
-                i += 1
-            starts[lines] = start
-            ends[lines] = i
+        low = offsets[text]
+        high = offsets[text + 1]
+        lines = empty = listed = 0
+        for line in range(low, high):
+            start, end = line_starts[line], line_ends[line]
+            if start == end:
+                empty += not runs or line == low or line == high - 1
+                continue
             lines += 1
-            if i > start:
-                out[text, _BULLET] += points[start] == _STAR or points[start] == _MINUS
-                out[text, _END_ELLIPSIS] += points[i - 1] == _ELLIPSIS
-            if i == end:
-                break
-            i += 1
-            while runs and i < end and points[i] == _NEWLINE:
-                i += 1
-            start = i
-        out[text, _LINES] = lines
-        if lines > 1:
-            _count_repeated(points, starts[:lines], ends[:lines], out[text])
+            out[text, _BULLET] += points[start] == _STAR or points[start] == _MINUS
+            out[text, _END_ELLIPSIS] += points[end - 1] == _ELLIPSIS
+            if repeats[line]:
+                starts[listed] = start
+                ends[listed] = end
+                listed += 1
+        out[text, _LINES] = lines + empty
+        if listed > 1:
+            _count_repeated(points, starts[:listed], ends[:listed], out[text])
+        if empty > 1:
+            out[text, _DUPE_LINES] += empty
     return out
 
 
 def word_numbers(texts: TextBatch) -> Ints:
     """View: what both versions measure of the words, [texts, 21] int64."""
-    white = texts.view(keyed_white_words)
-    words = white.words
-    of_words = (white.keys, white.codes, white.kinds)
-    return _count_words(texts.points, words.starts, words.ends, *of_words, words.offsets, _REQUIRED)
+    found = texts.view(chunks)
+    words = found.vocabulary.chunks
+    most = int(np.diff(found.offsets).max(initial=0))
+    bits = words.facts(word_bits)
+    before = np.empty(most + 1, np.int64)
+    return _count_words(found.ids, found.offsets, words.lengths, bits, before, workspace(most, words.known))
 
 
 def measure(texts: TextBatch, version: str) -> dict[str, Ints | Floats]:
@@ -337,7 +335,11 @@ def measure(texts: TextBatch, version: str) -> dict[str, Ints | Floats]:
     Time and memory linear in the characters.
     """
     words = texts.view(word_numbers)
-    lines = _count_lines(texts.points, texts.offsets, version == "v2")
+    split, repeats = texts.view(split_lines), texts.view(may_repeat)
+    most = int(split.counts.max(initial=1))
+    room = (np.empty(most, np.int64), np.empty(most, np.int64))
+    spans = (texts.points, texts.offsets, split.starts, split.ends, split.offsets)
+    lines = _count_lines(*spans, repeats, version == "v2", *room)
     count = words[:, _WORDS]
     characters = np.maximum(words[:, _CHARS], 1)
 

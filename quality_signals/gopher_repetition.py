@@ -15,12 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.codepoints import SPACE, class_table, equal_ranges, hash_stretch
+from quality_signals.chunks import chunks
+from quality_signals.codepoints import equal_ranges, hash_stretch, room
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
-from quality_signals.repeated_grams import REPEATED, TOP, repeated_grams
+from quality_signals.line_views import line_chunks, may_repeat, split_lines
+from quality_signals.repeated_grams import REPEATED, TOP, count_repeated
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
-from quality_signals.word_views import datatrove_words
+from quality_signals.word_views import numbered_words
 
 NUMBERS = {
     "len_text": "characters",
@@ -93,36 +95,55 @@ def _repeated_parts(points, starts, ends, offsets, slots, hashes, out):  # type:
 
 
 @njit(error_model="numpy")
-def _parts(points, table, offsets, least, stripped, starts, ends, parts):  # type: ignore[no-untyped-def]
-    """Parts of the texts between runs of at least `least` newlines; of the texts without white space around them
-    where `stripped`.  Returns the number of parts."""
-    part = 0
+def _parts(starts, ends, offsets, firsts, chunk_starts, chunk_ends, repeats, of_lines, of_paragraphs, counts):  # type: ignore[no-untyped-def]
+    """Counts the lines (between runs of newlines) and paragraphs (of the text without white space around, between two
+    or more newlines) of each text into counts [texts, 3]: lines, paragraphs, whether there is an empty line at both
+    ends; and lists those that may be the same as others.
+
+    starts, ends, offsets, repeats: of `line_views.split_lines` and `may_repeat`.  firsts: the lines' first chunks.
+    of_lines, of_paragraphs: starts, ends and offsets [texts + 1], to be filled.  Returns how many are listed.
+    """
+    line_starts, line_ends, line_offsets = of_lines
+    paragraph_starts, paragraph_ends, paragraph_offsets = of_paragraphs
+    lines = paragraphs = 0
     for text in range(len(offsets) - 1):
-        start = offsets[text]
-        end = offsets[text + 1]
-        if stripped:
-            while start < end and table[points[start]] & SPACE:
-                start += 1
-            while start < end and table[points[end - 1]] & SPACE:
-                end -= 1
-        i = start
-        while i < end:
-            if points[i] != 10:
-                i += 1
-                continue
-            newline = i
-            while i < end and points[i] == 10:
-                i += 1
-            if i - newline >= least:
-                starts[part] = start
-                ends[part] = newline
-                part += 1
-                start = i
-        starts[part] = start
-        ends[part] = end
-        part += 1
-        parts[text + 1] = part
-    return part
+        low = offsets[text]
+        high = offsets[text + 1]
+        first_empty = starts[low] == ends[low]
+        last_empty = high - low > 1 and starts[high - 1] == ends[high - 1]
+        count = np.int64(first_empty) + np.int64(last_empty)
+        counts[text, 2] = first_empty and last_empty
+        first_solid = -1
+        last_solid = -1
+        for line in range(low, high):
+            count += starts[line] < ends[line]
+            if firsts[line] < firsts[line + 1]:
+                first_solid = line if first_solid < 0 else first_solid
+                last_solid = line
+            if repeats[line]:
+                line_starts[lines] = starts[line]
+                line_ends[lines] = ends[line]
+                lines += 1
+        counts[text, 0] = count
+        line_offsets[text + 1] = lines
+        found = 0
+        begin = -1  # line at which the open paragraph begins
+        for line in range(first_solid, last_solid + 1 if first_solid >= 0 else first_solid):
+            full = starts[line] < ends[line]
+            if full and begin < 0:
+                begin = line
+            if begin >= 0 and (not full or line == last_solid):
+                if repeats[begin]:
+                    start = starts[begin] if begin > first_solid else chunk_starts[firsts[begin]]
+                    end = ends[line - 1] if line < last_solid else chunk_ends[firsts[line + 1] - 1]
+                    paragraph_starts[paragraphs] = start
+                    paragraph_ends[paragraphs] = end
+                    paragraphs += 1
+                found += 1
+                begin = -1
+        counts[text, 1] = max(found, 1)
+        paragraph_offsets[text + 1] = paragraphs
+    return lines, paragraphs
 
 
 def repeated_parts(texts: TextBatch, starts: Ints, ends: Ints, offsets: Ints) -> Ints:
@@ -138,12 +159,22 @@ def repeated_parts(texts: TextBatch, starts: Ints, ends: Ints, offsets: Ints) ->
     return out
 
 
-def _split(texts: TextBatch, least: int, stripped: bool) -> tuple[Ints, Ints]:
-    """[texts] parts between runs of newlines, and [texts, 2] as `repeated_parts`."""
-    room = int(np.count_nonzero(texts.points == 10)) + len(texts)
-    starts, ends, offsets = np.empty(room, np.int64), np.empty(room, np.int64), np.zeros(len(texts) + 1, np.int64)
-    count = _parts(texts.points, class_table(), texts.offsets, least, stripped, starts, ends, offsets)
-    return np.diff(offsets), repeated_parts(texts, starts[:count], ends[:count], offsets)
+def _split(texts: TextBatch) -> tuple[Ints, Ints, Ints, Ints]:
+    """[texts] lines and paragraphs, and [texts, 2] of each as `repeated_parts`."""
+    lines, found = texts.view(split_lines), texts.view(chunks)
+    most, size = len(lines), len(texts) + 1
+    listed_lines = (room(most, np.int64), room(most, np.int64), np.zeros(size, np.int64))
+    listed_paragraphs = (room(most, np.int64), room(most, np.int64), np.zeros(size, np.int64))
+    counts = np.zeros((len(texts), 3), np.int64)
+    firsts, repeats = texts.view(line_chunks), texts.view(may_repeat)
+    spans = (lines.starts, lines.ends, lines.offsets, firsts, found.starts, found.ends, repeats)
+    sizes = _parts(*spans, listed_lines, listed_paragraphs, counts)
+    of_lines, of_paragraphs = (
+        repeated_parts(texts, starts[:size], ends[:size], offsets)
+        for (starts, ends, offsets), size in zip((listed_lines, listed_paragraphs), sizes, strict=True)
+    )
+    of_lines[:, 0] += counts[:, 2]
+    return counts[:, 0], counts[:, 1], of_lines, of_paragraphs
 
 
 def measured(texts: TextBatch, default_language: str) -> tuple[dict[str, Ints], Bools]:
@@ -151,10 +182,10 @@ def measured(texts: TextBatch, default_language: str) -> tuple[dict[str, Ints], 
 
     Expected time linear in the texts.
     """
-    words = texts.view(datatrove_words, default_language)
-    top, repeated = repeated_grams(words.points, words.starts, words.ends, words.offsets)
-    n_paragraphs, paragraphs = _split(texts, 2, True)
-    n_lines, lines = _split(texts, 1, False)
+    numbered = texts.view(numbered_words, default_language)
+    words = numbered.words
+    top, repeated = count_repeated(numbered.ids, words.offsets, numbered.vocabulary.words)
+    n_lines, n_paragraphs, lines, paragraphs = texts.view(_split)
     numbers = {
         "len_text": texts.lengths,
         "n_words": words.counts,

@@ -4,113 +4,163 @@ Words come as numbers (equal word, equal number).  An (n+1)-gram is the pair of 
 word, so 64-bit pairs of numbers identify n-grams of every length without collisions; and it can only occur twice
 where both of those do, so places drop out as n grows and ordinary text costs little beyond n = 4.
 
-The arrays that the kernels work in have room for as many words as the longest text has; slots for four times as many
-and four.
+The arrays that the kernels work in are a `workspace`, with room for as many words as the longest text has.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from quality_signals.codepoints import equal_ranges, mix
+import numpy as np
+import numpy.typing as npt
+
+from quality_signals.codepoints import mix, room
 from quality_signals.compiled import njit
 
-# Bit of a word's key that tells that others may have the same key; without it equal keys and lengths are equal words.
-HASHED = np.uint64(1 << 63)
+Ids = npt.NDArray[np.int32]
+U = np.uint64
+_LARGEST = (1 << 31) - 2
+
+
+class Workspace(NamedTuple):
+    """local    [strings] int32: of each string one more than its number in the batch, so that what earlier texts left
+             is too small to be of this one
+    slots    int32, zeros, a power of two of at least twice the words; a slot holds more than `used[0]` where it is of
+             the n-grams at work, so nothing is cleared
+    at       [words] int32: words at which n-grams begin that may occur twice, ascending
+    grams    [words] int32: their numbers
+    counts   [words] int32: occurrences of each number
+    heads    [words] int32: word at which it first begins
+    pairs    [words] uint64: its first and second part
+    used     [2] int64: numbers that slots and `local` may hold"""
+
+    local: Ids
+    slots: Ids
+    at: Ids
+    grams: Ids
+    counts: Ids
+    heads: Ids
+    pairs: npt.NDArray[np.uint64]
+    used: npt.NDArray[np.int64]
+
+
+def workspace(words: int, strings: int) -> Workspace:
+    """Room for texts of so many words at most, which are numbers below `strings`."""
+    slots = 1 << max(4, (2 * words).bit_length())
+    return Workspace(
+        np.zeros(strings, np.int32),
+        np.zeros(slots, np.int32),
+        room(words + 1, np.int32),
+        room(words + 1, np.int32),
+        room(words + 1, np.int32),
+        room(words + 1, np.int32),
+        room(words + 1, np.uint64),
+        np.zeros(2, np.int64),
+    )
 
 
 @njit(error_model="numpy")
-def number_words(points, starts, ends, keys, grams, slots, heads, counts):  # type: ignore[no-untyped-def]
-    """Fills grams with the number of each word points[starts[i]:ends[i]] among the distinct ones, in order of first
-    occurrence, heads with that, and counts with their occurrences."""
-    words = len(starts)
-    capacity = 4
-    while capacity < 2 * words:
-        capacity *= 2
-    mask = np.uint64(capacity - 1)
-    slots[:capacity] = -1
-    distinct = 0
-    for word in range(words):
-        key = keys[word]
-        length = ends[word] - starts[word]
-        slot = mix(key) & mask
-        while True:
-            known = slots[slot]
-            if known < 0:
-                slots[slot] = distinct
-                heads[distinct] = word
-                counts[distinct] = 1
-                grams[word] = distinct
-                distinct += 1
-                break
-            head = heads[known]
-            if (
-                keys[head] == key
-                and ends[head] - starts[head] == length
-                and (not key & HASHED or equal_ranges(points, starts[head], points, starts[word], length))
-            ):
-                counts[known] += 1
-                grams[word] = known
-                break
-            slot = (slot + np.uint64(1)) & mask
-
-
-@njit(error_model="numpy")
-def keep_repeated(at, grams, active, counts):  # type: ignore[no-untyped-def]
-    """Leaves of the n-grams at[:active] (words where they begin, ascending) and grams[:active] (their numbers) those
-    that occur more than once.  Returns how many are left."""
-    left = 0
-    for k in range(active):
-        at[left] = at[k]
-        grams[left] = grams[k]
-        left += counts[grams[k]] > 1
-    return left
-
-
-@njit(error_model="numpy")
-def number_grams(at, grams, active, slots, keys, counts):  # type: ignore[no-untyped-def]
-    """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
-
-    at, grams [active]: word at which an n-gram starts, ascending, and its number; replaced by those of the
-    (n+1)-grams, numbered in order of first occurrence.  counts: filled with their occurrences.  Returns how many are
-    left.
-    """
-    capacity = 4
-    while capacity < 2 * active:
-        capacity *= 2
-    mask = np.uint64(capacity - 1)
-    slots[:capacity] = -1
-    left = 0
-    distinct = 0
-    for k in range(active - 1):
-        if at[k + 1] != at[k] + 1:
-            continue
-        key = np.uint64(grams[k]) << np.uint64(32) | np.uint64(grams[k + 1])
-        slot = mix(key) & mask
-        while slots[slot] >= 0 and keys[slots[slot]] != key:
-            slot = (slot + np.uint64(1)) & mask
-        number = slots[slot]
+def start_grams(ids, low, high, work):  # type: ignore[no-untyped-def]
+    """Numbers the words ids[low:high] of a text in order of first occurrence, into grams, counts and heads.  Returns
+    how many are distinct."""
+    local, _, _, grams, counts, heads, _, used = work
+    if used[1] > _LARGEST - (high - low):
+        local[:] = 0
+        used[1] = 0
+    base = np.int64(used[1])
+    distinct = np.int64(0)
+    for k in range(low, high):
+        word = U(ids[U(k)])
+        number = np.int64(local[word]) - 1 - base
         if number < 0:
             number = distinct
-            slots[slot] = number
-            keys[number] = key
-            counts[number] = 0
             distinct += 1
-        counts[number] += 1
-        at[left] = at[k]
-        grams[left] = number
-        left += 1
+            local[word] = base + distinct
+            counts[U(number)] = 0
+            heads[U(number)] = k - low
+        counts[U(number)] += 1
+        grams[U(k - low)] = number
+    used[1] = base + distinct
+    return distinct
+
+
+@njit(error_model="numpy")
+def repeated_words(words, work):  # type: ignore[no-untyped-def]
+    """Leaves of the numbered words those that occur more than once.  Returns how many places are left."""
+    _, _, at, grams, counts, _, _, _ = work
+    left = np.int64(0)
+    for k in range(words):
+        gram = grams[U(k)]
+        at[U(left)] = k
+        grams[U(left)] = gram
+        left += counts[U(gram)] > 1
     return left
 
 
 @njit(error_model="numpy")
-def top_gram(at, grams, active, counts):  # type: ignore[no-untyped-def]
-    """Word at which the most frequent n-gram begins, the first seen of several, and its occurrences; (0, 1) if none
-    occurs twice."""
-    best = np.int64(0)
+def repeated_grams(left, work):  # type: ignore[no-untyped-def]
+    """Leaves of the n-grams those that occur more than once.  Returns how many places are left."""
+    _, _, at, grams, counts, _, _, _ = work
+    kept = np.int64(0)
+    for k in range(left):
+        gram = grams[U(k)]
+        at[U(kept)] = at[U(k)]
+        grams[U(kept)] = gram
+        kept += counts[U(gram)] > 1
+    return kept
+
+
+@njit(error_model="numpy")
+def longer_grams(left, work):  # type: ignore[no-untyped-def]
+    """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
+
+    Replaces at, grams, counts, heads and pairs.  Returns how many places are left, and how many numbers they have.
+    """
+    _, slots, at, grams, counts, heads, pairs, used = work
+    if used[0] > _LARGEST - left:
+        slots[:] = 0
+        used[0] = 0
+    base = np.int64(used[0])
+    capacity = np.int64(16)
+    while capacity < 2 * left:
+        capacity *= 2
+    mask = U(capacity - 1)
+    kept = np.int64(0)
+    distinct = np.int64(0)
+    for k in range(left - 1):
+        place = at[U(k)]
+        if at[U(k + 1)] != place + 1:
+            continue
+        pair = U(grams[U(k)]) << U(32) | U(grams[U(k + 1)])
+        slot = mix(pair) & mask
+        number = np.int64(slots[slot]) - 1 - base
+        while number >= 0 and pairs[U(number)] != pair:
+            slot = (slot + U(1)) & mask
+            number = np.int64(slots[slot]) - 1 - base
+        if number < 0:
+            number = distinct
+            distinct += 1
+            slots[slot] = base + distinct
+            pairs[U(number)] = pair
+            counts[U(number)] = 0
+            heads[U(number)] = place
+        counts[U(number)] += 1
+        at[U(kept)] = place
+        grams[U(kept)] = number
+        kept += 1
+    used[0] = base + distinct
+    return kept, distinct
+
+
+@njit(error_model="numpy")
+def top_gram(distinct, work):  # type: ignore[no-untyped-def]
+    """Word at which the most frequent n-gram first begins, the first seen of several, and its occurrences; (0, 1) if
+    none occurs twice."""
+    _, _, _, _, counts, heads, _, _ = work
+    best = np.int64(-1)
     most = np.int64(1)
-    for k in range(active):
-        if counts[grams[k]] > most:
-            most = counts[grams[k]]
-            best = at[k]
-    return best, most
+    for number in range(distinct):
+        if counts[U(number)] > most:
+            most = np.int64(counts[U(number)])
+            best = number
+    return (np.int64(heads[best]), most) if best >= 0 else (np.int64(0), np.int64(1))

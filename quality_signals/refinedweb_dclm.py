@@ -32,6 +32,7 @@ from quality_signals.dclm_views import (
     ALNUM,
     BREAK,
     DECIMAL,
+    LINE_CART,
     LINE_DIGITS,
     LINE_TOKENS,
     LINE_UPPER,
@@ -171,8 +172,9 @@ def _is_counter(points, at, end, table, counted, counted_ends):  # type: ignore[
 def _strip(points, table, cut, low, high, starts, ends, fate, moved):  # type: ignore[no-untyped-def]
     """str.strip of the lines low..high - 1 joined: trims the outer lines, drops those that become empty.
 
-    returns the number of lines left.
+    returns the number of lines dropped.
     """
+    dropped = 0
     while low < high:
         if fate[low] == _ALIVE:
             i = starts[low]
@@ -183,6 +185,7 @@ def _strip(points, table, cut, low, high, starts, ends, fate, moved):  # type: i
             if i < ends[low]:
                 break
             fate[low] = STRIP
+            dropped += 1
         low += 1
     while low < high:
         if fate[high - 1] == _ALIVE:
@@ -196,11 +199,9 @@ def _strip(points, table, cut, low, high, starts, ends, fate, moved):  # type: i
             if i > starts[high - 1]:
                 break
             fate[high - 1] = STRIP
+            dropped += 1
         high -= 1
-    left = 0
-    for line in range(low, high):
-        left += fate[line] == _ALIVE
-    return left
+    return dropped
 
 
 @njit(error_model="numpy")
@@ -285,7 +286,27 @@ def _cut_phrase(step, chars, n, places, cut, table, phrase):  # type: ignore[no-
 
 
 @njit(error_model="numpy")
-def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):  # type: ignore[no-untyped-def]
+def _is_quiet(points, start, end, inner_start, inner_end, row, more, sign):  # type: ignore[no-untyped-def]
+    """Whether no step can act on a line, with all of its white space around or some of it; row: its counts."""
+    if start == end:
+        return True
+    if row[LINE_DIGITS] or row[LINE_CART] or row[LINE_WORDS] < MIN_WORDS:
+        return False
+    if row[LINE_UPPER] / (inner_end - inner_start) > MAX_UPPERCASE:
+        return False
+    if row[LINE_WORDS] > MAX_WORDS:
+        return True
+    for at in range(inner_end, end + 1):  # where it may end
+        if _may_stand(READ_MORE, points, start, at, more):
+            return False
+    for at in range(start, inner_start + 1):
+        if _may_stand(SIGN_IN, points, at, end, sign):
+            return False
+    return True
+
+
+@njit(error_model="numpy")
+def _correct(points, offsets, table, first, starts, ends, inner_starts, inner_ends, counts, cut, phrases):  # type: ignore[no-untyped-def]
     """Applies the steps; starts and ends shrink to what is left of a line, counts change with it.
 
     cut: [characters] zeros, becomes 1 + the rule by which a character inside a line goes.
@@ -305,16 +326,26 @@ def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):
             widest = max(widest, ends[line] - starts[line])
     chars = np.empty(widest, dtype=np.uint32)
     places = np.empty(widest, dtype=np.int64)
+    most = 0
+    for text in range(len(offsets) - 1):
+        most = max(most, first[text + 1] - first[text])
+    watch = np.empty(most + 1, dtype=np.int64)  # lines on which a step may act
     for text in range(len(offsets) - 1):
         low = first[text]
         high = first[text + 1]
         out = numbers[text]
         out[2] = high - low
+        watched = 0
         for line in range(low, high):
             out[0] += counts[line, LINE_TOKENS]
+            watch[watched] = line
+            watched += not _is_quiet(
+                points, starts[line], ends[line], inner_starts[line], inner_ends[line], counts[line], more, sign
+            )
+        left = high - low
         for step in range(7):
-            left = 0
-            for line in range(low, high):
+            for number in range(watched):
+                line = watch[number]
                 if fate[line] != _ALIVE:
                     continue
                 length = ends[line] - starts[line]
@@ -333,7 +364,8 @@ def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):
                     goes = counts[line, LINE_WORDS] < MIN_WORDS
                 elif counts[line, LINE_WORDS] <= MAX_WORDS:
                     phrase = cart if step == CART else (more if step == READ_MORE else sign)
-                    if holes[line] or _may_stand(step, points, starts[line], ends[line], phrase):
+                    seen = step != CART or counts[line, LINE_CART] != 0
+                    if holes[line] or (seen and _may_stand(step, points, starts[line], ends[line], phrase)):
                         n = _gather(points, cut, starts[line], ends[line], chars, places)
                         times, goes = _cut_phrase(step, chars, n, places, cut, table, phrase)
                         out[3 + step] += times
@@ -343,12 +375,11 @@ def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):
                             counts[line, LINE_WORDS], counts[line, LINE_TOKENS] = _count(chars, n, table)
                 if goes:
                     fate[line] = step
+                    left -= 1
                     if step < CART:
                         out[3 + step] += 1
-                else:
-                    left += 1
             if step != SHORT:
-                left = _strip(points, table, cut, low, high, starts, ends, fate, moved)
+                left -= _strip(points, table, cut, low, high, starts, ends, fate, moved)
             elif left == 1:  # one empty line is an empty text, two are a newline
                 for line in range(low, high):
                     if fate[line] == _ALIVE and starts[line] == ends[line]:
@@ -373,13 +404,16 @@ def _correct(points, offsets, table, first, starts, ends, counts, cut, phrases):
 
 
 @njit(error_model="numpy")
-def _list_edits(offsets, first, old_starts, old_ends, starts, ends, emptied, fate, cut):  # type: ignore[no-untyped-def]
-    """Spans that go, from the start of their text: starts, ends, rules, and [texts + 1] where each text's begin."""
+def _list_edits(offsets, first, old_starts, old_ends, starts, ends, emptied, fate, cut, cuts):  # type: ignore[no-untyped-def]
+    """Spans that go, from the start of their text: starts, ends, rules, and [texts + 1] where each text's begin.
+
+    cuts: whether something inside a line is cut.
+    """
     capacity = 0
     for line in range(len(starts)):
         capacity += 1 if fate[line] != _ALIVE else 2
     inside = 0  # runs that are cut; each may part a trimmed end once more
-    for i in range(len(cut)):
+    for i in range(len(cut) if cuts else 0):
         inside += cut[i] != 0 and (i == 0 or cut[i] != cut[i - 1])
     capacity += 2 * inside
     out_starts = np.empty(capacity, dtype=np.int64)
@@ -441,9 +475,13 @@ def correct(texts: TextBatch) -> Corrections:
     starts, ends, counts = _copy(lines.starts), _copy(lines.ends), _copy(lines.counts)
     cut = room(len(points), np.uint8)
     cut[:] = 0
-    numbers, emptied, fate = _correct(points, offsets, dclm_table(), lines.first, starts, ends, counts, cut, _phrases())
-    spans = _list_edits(offsets, lines.first, lines.starts, lines.ends, starts, ends, emptied, fate, cut)
-    column = edits_column(spans[0], spans[1], np.zeros(len(spans[0]), np.int64), *spans[2:], rule_names=EDIT_RULES)
+    spans = (lines.first, starts, ends, lines.inner_starts, lines.inner_ends)
+    numbers, emptied, fate = _correct(points, offsets, dclm_table(), *spans, counts, cut, _phrases())
+    cuts = bool(numbers[:, 3 + CART : 4 + SIGN_IN].any())
+    low, high, *rest = _list_edits(
+        offsets, lines.first, lines.starts, lines.ends, starts, ends, emptied, fate, cut, cuts
+    )
+    column = edits_column(low, high, np.zeros(len(low), np.int64), *rest, rule_names=EDIT_RULES)
     return Corrections({name: numbers[:, at] for at, name in enumerate(NUMBERS)}, emptied, column)
 
 

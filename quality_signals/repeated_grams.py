@@ -10,209 +10,234 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from quality_signals.codepoints import equal_ranges, mix
+from quality_signals.codepoints import mix
 from quality_signals.compiled import njit
-from quality_signals.ngrams import HASHED, keep_repeated, number_grams, number_words, top_gram
-from quality_signals.views import PACKED_CHARS
+from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, top_gram, workspace
+from quality_signals.strings import Strings
+from quality_signals.text_batch import TextBatch
 
+Ids = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
+U = np.uint64
 
 TOP = (2, 3, 4)
 REPEATED = (5, 6, 7, 8, 9, 10)
 
-# Characters by which places that may repeat are found first: an n-gram that is at least so long and occurs twice
-# begins at two words with the same following characters.  Fewer characters leave more places that only seem to
-# repeat, more leave more n-grams that are too short to be told so; 10 to 14 are fastest on English prose.
+# Bytes by which places that may repeat are found first, five bits of each: an n-gram of at least so many that occurs
+# twice begins at two words with the same following bytes.  Fewer leave more places that only seem to repeat, more
+# leave more n-grams that are too short to be told so.
 _SIGHT = 12
+_SIGHT_MASK = U((1 << 5 * _SIGHT) - 1)
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-
-
-@njit(error_model="numpy")
-def _clear(slots, entries):  # type: ignore[no-untyped-def]
-    """Empties a table with room for so many entries at most half full.  Returns its mask.
-
-    A slot holds the upper half of a hash and one more than a word's number; 0 is empty.
-    """
-    capacity = 8
-    while capacity < 2 * entries:
-        capacity *= 2
-    slots[:capacity] = np.uint64(0)
-    return np.uint64(capacity - 1)
+_BASE = U(0x9E3779B97F4A7C15)
+_INVERSE = U(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+_HALF = U(32)
+_LOW = U(0xFFFFFFFF)
+# Columns of the facts of a word.
+_HEAD, _SUM, _POWER, _BACK, _CHARS, _SIZE = range(6)
 
 
 @njit(error_model="numpy")
-def _put(slots, slot, h, word):  # type: ignore[no-untyped-def]
-    slots[slot] = (h >> _HALF << _HALF) | np.uint64(word + 1)
+def _word_facts(utf8, offsets, facts):  # type: ignore[no-untyped-def]
+    """The first _SIGHT bytes, the first lowest; byte 0 + byte 1 * base + byte 2 * base ** 2 + ... (each one more than
+    it is); the base to the number of bytes, and its inverse; code points; bytes."""
+    for word in range(len(offsets) - 1):
+        start = offsets[word]
+        size = offsets[word + 1] - start
+        head = U(0)
+        total = U(0)
+        power = U(1)
+        back = U(1)
+        characters = U(0)
+        for k in range(size):
+            c = U(utf8[U(start + k)])
+            if k < _SIGHT:
+                head |= (c & U(31)) << U(5 * k)
+            total += (c + U(1)) * power
+            power *= _BASE
+            back *= _INVERSE
+            characters += U((c & U(0xC0)) != U(0x80))
+        facts[word, _HEAD] = head
+        facts[word, _SUM] = total
+        facts[word, _POWER] = power
+        facts[word, _BACK] = back
+        facts[word, _CHARS] = characters
+        facts[word, _SIZE] = size
+
+
+def word_facts(words: TextBatch) -> npt.NDArray[np.uint64]:
+    """Facts of `strings.Strings`."""
+    facts = np.empty((len(words), 8), np.uint64)  # a cache line
+    _word_facts(words.utf8, words.byte_offsets, facts)
+    return facts
 
 
 @njit(error_model="numpy")
-def _find(slots, mask, h, chars, at, word, n):  # type: ignore[no-untyped-def]
-    """The word at which an n-gram equal to that at `word` stands in the table, or -1; and the slot."""
-    length = at[word + n] - at[word]
-    slot = h & mask
-    while slots[slot]:
-        if slots[slot] >> _HALF == h >> _HALF:
-            other = np.int64(slots[slot] & _LOW) - 1
-            if at[other + n] - at[other] == length and equal_ranges(chars, at[other], chars, at[word], length):
-                return other, slot
-        slot = (slot + np.uint64(1)) & mask
-    return -1, slot
+def _equal(a, b, n, utf8, bounds):  # type: ignore[no-untyped-def]
+    """Whether the n-grams of the words a[:n] and b[:n], which have as many bytes, are equal written together."""
+    same = True
+    for k in range(n):
+        same &= a[k] == b[k]
+    if same:
+        return True
+    i = j = np.int64(0)
+    x, x_end = bounds[a[0]], bounds[a[0] + 1]
+    y, y_end = bounds[b[0]], bounds[b[0] + 1]
+    while True:
+        while x == x_end:
+            i += 1
+            if i == n:
+                return True
+            x, x_end = bounds[a[i]], bounds[a[i] + 1]
+        while y == y_end:
+            j += 1
+            if j == n:
+                return True
+            y, y_end = bounds[b[j]], bounds[b[j] + 1]
+        if utf8[x] != utf8[y]:
+            return False
+        x += 1
+        y += 1
 
 
 @njit(error_model="numpy")
-def _top(ends_at, words, grams, counts, places, keys, slots, top):  # type: ignore[no-untyped-def]
-    """Characters, single blanks between the words included, times occurrences of the top 2-, 3- and 4-gram; -1
-    without one.  Of equally frequent ones the first seen counts, and one that occurs once counts too.
-
-    grams, counts: of `ngrams.number_words`.  Both are used up.  ends_at: [words + 1] characters of the words before.
-    """
-    top[:] = -1
-    for i in range(words):
-        places[i] = i
-    active = words
-    for n in range(2, 5):
-        if words < n:
-            return
-        left = keep_repeated(places, grams, active, counts)
-        active = number_grams(places, grams, left, slots, keys, counts)
-        best, most = top_gram(places, grams, active, counts)
-        top[n - 2] = most * (n - 1 + ends_at[best + n] - ends_at[best])
-
-
-@njit(error_model="numpy")
-def _repeats(chars, at, words, prefix, powers, slots, seen, spots, places, repeated):  # type: ignore[no-untyped-def]
+def _repeats(ids, words, facts, utf8, bounds, room, repeated):  # type: ignore[no-untyped-def]
     """Characters of repeated 5- to 10-grams: from left to right an n-gram seen before counts and the scan jumps
     behind it, another is remembered and the scan moves one word.
 
-    seen: slots as bytes.  spots, places: room for the words; the latter for those at which an n-gram may begin that
-    repeats.
+    facts: as in `word_facts`.  room: see `_of_texts`.
     """
+    slots, used, seen, spots, places, sums, backs, sizes, chars = room
     repeated[:] = 0
     if words < 5:
         return
-    # How often the first _SIGHT characters from each word on, or others with the same spot, are seen.
-    bits = np.uint64(6)
-    while 1 << bits < 16 * words:
-        bits += np.uint64(1)
-    seen[: 1 << bits] = 0
-    shift = np.uint64(64) - bits
-    sighted = 0
-    while sighted < words - 4 and at[sighted] + _SIGHT <= at[words]:
-        h = (prefix[at[sighted] + _SIGHT] - prefix[at[sighted]] * powers[_SIGHT]) * _BASE >> shift
-        spots[sighted] = h
-        seen[h] = min(seen[h] + 1, 2)
-        sighted += 1
+    # How often the first _SIGHT bytes from each word on, or others with the same spot, are seen.
+    bits = U(6)
+    while U(1) << bits < U(16 * words):
+        bits += U(1)
+    seen[: np.int64(1) << np.int64(bits)] = 0
+    shift = U(64) - bits
+    ahead = U(0)
+    for i in range(words - 1, -1, -1):
+        row = U(ids[U(i)])
+        size = facts[row, _SIZE]
+        ahead = facts[row, _HEAD] | ((ahead << (U(5) * size)) & _SIGHT_MASK if size < U(_SIGHT) else U(0))
+        spot = (ahead * _BASE) >> shift
+        spots[U(i)] = spot
+        seen[spot] = min(seen[spot] + 1, 2)
+    # The bytes of the words a, ..., b - 1 written together have the hash (sums[b] - sums[a]) * backs[a].
+    total = U(0)
+    power = U(1)
+    back = U(1)
+    at = np.int32(0)
+    at_char = np.int32(0)
+    for i in range(words):
+        row = U(ids[U(i)])
+        sums[U(i)] = total
+        backs[U(i)] = back
+        sizes[U(i)] = at
+        chars[U(i)] = at_char
+        total += facts[row, _SUM] * power
+        power *= facts[row, _POWER]
+        back *= facts[row, _BACK]
+        at += facts[row, _SIZE]
+        at_char += facts[row, _CHARS]
+    sums[words] = total
+    sizes[words] = at
+    chars[words] = at_char
+    # An n-gram of fewer bytes has others behind it among its first ones: such a place is looked at in any case.
     count = 0
-    for i in range(sighted):
-        places[count] = i
-        count += (seen[spots[i]] > 1) | (at[i + 5] < at[i] + _SIGHT)  # a short one is looked at in any case
-    for i in range(sighted, words - 4):
-        places[count] = i
-        count += 1
+    for i in range(words - 4):
+        places[U(count)] = i
+        count += (seen[U(spots[U(i)])] > 1) | (sizes[U(i + 5)] - sizes[U(i)] < _SIGHT)
     for n in range(5, 11):
         if count < 2:
             return
-        mask = _clear(slots, count)
+        capacity = np.int64(8)
+        while capacity < 2 * count:
+            capacity *= 2
+        mask = U(capacity - 1)
+        if used[0] + words >= 1 << 32:
+            slots[:] = U(0)
+            used[0] = 0
+        base = U(used[0])
         behind = 0
         for number in range(count):
-            i = places[number]
-            if i < behind or i + n > words:
+            i = places[U(number)]
+            if i < behind:
                 continue
-            start = at[i]
-            end = at[i + n]
-            h = mix(prefix[end] - prefix[start] * powers[end - start])
-            other, slot = _find(slots, mask, h, chars, at, i, n)
+            end = i + n
+            if end > words:
+                break
+            size = sizes[U(end)] - sizes[U(i)]
+            h = mix((sums[U(end)] - sums[U(i)]) * backs[U(i)] ^ U(size))
+            slot = h & mask
+            tag = h >> _HALF
+            other = np.int64(-1)
+            while (slots[slot] & _LOW) > base:
+                if slots[slot] >> _HALF == tag:
+                    other = np.int64((slots[slot] & _LOW) - base) - 1
+                    if sizes[U(other + n)] - sizes[U(other)] == size:
+                        if _equal(ids[other : other + n], ids[i:end], n, utf8, bounds):
+                            break
+                    other = np.int64(-1)
+                slot = (slot + U(1)) & mask
             if other >= 0:
-                repeated[n - 5] += end - start
-                behind = i + n
+                repeated[n - 5] += chars[U(end)] - chars[U(i)]
+                behind = end
             else:
-                _put(slots, slot, h, i)
+                slots[slot] = tag << _HALF | (base + U(i + 1))
+        used[0] += words
 
 
 @njit(error_model="numpy")
-def _of_texts(  # type: ignore[no-untyped-def]
-    points,
-    starts,
-    ends,
-    offsets,
-    chars,
-    prefix,
-    powers,
-    at,
-    grams,
-    counts,
-    keys,
-    slots,
-    hash_slots,
-    seen,
-    places,
-    top,
-    repeated,
-):
-    powers[0] = 1
-    for k in range(1, len(powers)):
-        powers[k] = powers[k - 1] * _BASE
-    prefix[0] = 0
-    at[0] = 0
+def _of_texts(ids, offsets, facts, utf8, bounds, work, room, top, repeated):  # type: ignore[no-untyped-def]
+    """room: slots [power of two] uint64, zeros: the upper half of a hash, and the place of a word one more than
+    `used[0]`, which what is left of others does not reach; used [1] int64; seen [eight times the slots] uint8; and with
+    room for one more than the words of the longest text: spots and places int32, sums and backs uint64, sizes and chars
+    int32."""
     for text in range(len(offsets) - 1):
-        first = offsets[text]
-        words = offsets[text + 1] - first
-        end = 0
-        for i in range(words):
-            start = end
-            key = np.uint64(0)
-            wide = np.uint32(0)
-            for k in range(starts[first + i], ends[first + i]):
-                c = points[k]
-                chars[end] = c
-                prefix[end + 1] = prefix[end] * _BASE + np.uint64(c + 1)
-                key = key << np.uint64(8) | np.uint64(c)
-                wide |= c
-                end += 1
-            at[i + 1] = end
-            if end - start > PACKED_CHARS or wide > 127:
-                key = (prefix[end] - prefix[start] * powers[end - start]) | HASHED
-            keys[i] = key
-        number_words(chars, at[:words], at[1 : words + 1], keys[:words], grams, slots, places, counts)
-        _top(at, words, grams, counts, places, keys, slots, top[text])
-        _repeats(chars, at, words, prefix, powers, hash_slots, seen, grams, places, repeated[text])
+        low = offsets[text]
+        words = offsets[text + 1] - low
+        top[text] = -1
+        start_grams(ids, low, offsets[text + 1], work)
+        left = repeated_words(words, work)
+        for n in range(2, 5):
+            if words < n:
+                break
+            left, distinct = longer_grams(left, work)
+            best, most = top_gram(distinct, work)
+            characters = np.int64(n - 1)
+            for k in range(low + best, low + best + n):
+                characters += np.int64(facts[U(ids[U(k)]), _CHARS])
+            top[text, n - 2] = most * characters
+            left = repeated_grams(left, work)
+        _repeats(ids[low : low + words], words, facts, utf8, bounds, room, repeated[text])
 
 
-def repeated_grams(points: npt.NDArray[np.uint32], starts: Ints, ends: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+def count_repeated(ids: Ids, offsets: Ints, words: Strings) -> tuple[Ints, Ints]:
     """What the n-grams of each text cover, in characters.
 
-    Word k is points[starts[k]:ends[k]], the words of text i are offsets[i]:offsets[i + 1].
-    returns top [texts, 3]: characters (blanks between the words included) times occurrences of the most frequent 2-,
-    3- and 4-gram, -1 without one; and repeated [texts, 6]: characters of 5- to 10-grams seen before.
-    Memory: about 70 bytes a word and 20 a character of the longest text.
+    ids: the words as numbers in `words`, those of text i are ids[offsets[i]:offsets[i + 1]].
+    returns top [texts, 3]: characters (single blanks between the words included) times occurrences of the most frequent
+    2-, 3- and 4-gram, the first seen of several, one that occurs once too, -1 without one; and repeated [texts, 6]:
+    characters of 5- to 10-grams seen before.  Memory: about 120 bytes a word of the longest text.
     """
     texts = len(offsets) - 1
-    words = int(np.diff(offsets).max(initial=0))
-    lengths = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(ends - starts, out=lengths[1:])
-    chars = max(int(np.diff(lengths[offsets]).max(initial=0)), _SIGHT)
-    slots = np.empty(max(8, 1 << (2 * words).bit_length()), np.int64)
+    most = int(np.diff(offsets).max(initial=0))
+    facts = words.facts(word_facts)
+    slots = max(8, 1 << (2 * most).bit_length())
     top, repeated = np.zeros((texts, len(TOP)), np.int64), np.zeros((texts, len(REPEATED)), np.int64)
-    _of_texts(
-        points,
-        starts,
-        ends,
-        offsets,
-        np.empty(chars, np.uint32),
-        np.empty(chars + 1, np.uint64),  # prefix
-        np.empty(chars + 1, np.uint64),  # powers
-        np.empty(words + 1, np.int64),  # at
-        np.empty(words, np.int64),  # grams
-        np.empty(words, np.int64),  # counts
-        np.empty(words, np.uint64),  # keys
-        slots,
-        slots.view(np.uint64),
-        slots.view(np.uint8),
-        np.empty(words, np.int64),  # places
-        top,
-        repeated,
+    room = (
+        np.zeros(slots, np.uint64),
+        np.zeros(1, np.int64),
+        np.empty(max(64, 8 * slots), np.uint8),
+        np.empty(most + 1, np.int32),
+        np.empty(most + 1, np.int32),
+        np.empty(most + 1, np.uint64),
+        np.empty(most + 1, np.uint64),
+        np.empty(most + 1, np.int32),
+        np.empty(most + 1, np.int32),
     )
+    _of_texts(ids, offsets, facts, words.utf8, words.bounds, workspace(most, words.known), room, top, repeated)
     return top, repeated

@@ -19,11 +19,14 @@ import pyarrow.compute as pc
 from quality_signals import rpv2_kernels as kernels
 from quality_signals import wordlists
 from quality_signals.batches import PROSE_KINDS, field
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import room
 from quality_signals.families import ratios
-from quality_signals.rpv2_lists import STOP_LANGUAGES, PhraseTable, ldnoobw_table, stop_table
+from quality_signals.line_views import line_chunks, split_lines
+from quality_signals.ngrams import workspace
+from quality_signals.rpv2_lists import STOP_LANGUAGES, PhraseTable, Same, ldnoobw_table
 from quality_signals.text_batch import SharedTexts, TextBatch
-from quality_signals.views import norm_words, raw_lines, slots_for
+from quality_signals.views import numbered_norm_words, raw_lines
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -126,41 +129,38 @@ def document_scores(
     `views.raw_lines`.
 
     stop_lists: for each text the number of its list in `stop_table`, -1 for none; banned_lists: the same in `banned`.
-    Expected time linear in the characters; memory about 60 bytes a character at the most.
+    Expected time linear in the characters.
     """
     size = len(texts)
-    points, offsets, lengths = texts.points, texts.offsets, texts.lengths
-    lines, norm = texts.view(raw_lines), texts.view(norm_words)
+    found, lines = texts.view(chunks), texts.view(raw_lines)
+    known = found.vocabulary
     counts = np.empty((size, kernels.RAW_COUNTS), np.int64)
-    upper = room(len(lines.ends), np.int32)
+    of_lines = room(5 * len(lines.ends), np.int32).reshape(len(lines.ends), 5)
     terminal, bullet = room(len(lines.ends), np.float64), room(len(lines.ends), np.float64)
-    kernels.measure_raw(
-        points, offsets, lines.offsets, kernels.raw_table(), stop_table(), stop_lists, kernels.BULLETS,
-        kernels.TERMINALS, counts, upper, terminal, bullet,
-    )  # fmt: skip
-    lorems, scripts = np.empty(size, np.int64), room(len(lines.ends), np.int64)
-    kernels.measure_words(
-        norm.points, norm.starts, norm.ends, norm.ids, norm.offsets, norm.distinct, norm.first, norm.codes,
-        norm.line_offsets, kernels.SOUGHT, kernels.SOUGHT_BOUNDS, lorems, scripts,
-    )  # fmt: skip
-    entropy = np.empty(size)
-    most = int(norm.counts.max(initial=0)) + 1
-    kernels.measure_entropy(
-        norm.offsets, norm.distinct, norm.counts, np.empty(most), np.full(most, -1, np.int64), entropy
-    )
-    listed = np.empty(size, np.int64)
-    kernels.measure_listed(
-        norm.points, norm.starts, norm.ends, norm.ids, norm.offsets, norm.distinct, norm.keys, norm.codes, norm.first,
-        banned, banned_lists, listed,
-    )  # fmt: skip
-    words = np.diff(norm.offsets)
-    joined = norm.joined_lengths(norm.offsets)
-    chars = joined - np.maximum(words - 1, 0)
+    spans = (texts.points, found.ids, found.starts, found.ends, texts.view(line_chunks))
+    offsets = (texts.view(split_lines).offsets, lines.offsets)
+    for number in np.unique(stop_lists).tolist():
+        facts = known.chunks.facts(kernels.chunk_facts, number)
+        kernels.measure_chunks(
+            *spans, *offsets, stop_lists, number, facts, kernels.BULLETS, kernels.TERMINALS,
+            counts, of_lines, terminal, bullet,
+        )  # fmt: skip
+    ids, first = texts.view(numbered_norm_words)
+    listed = np.zeros(size, np.int64)
+    for number in np.unique(banned_lists[banned_lists >= 0]).tolist():
+        flags = known.words.facts(kernels.head_flags, Same(banned), number)
+        kernels.measure_listed(
+            ids, first, known.words.utf8, known.words.bounds, flags, banned, banned_lists, number, listed
+        )
+    most = int(np.diff(first).max(initial=0)) + 1
+    distinct, entropy = np.empty(size, np.int64), np.empty(size)
     top, dupe = np.empty((size, 3), np.int64), np.empty((size, 6), np.int64)
-    kernels.measure_repetition(
-        norm.ids, norm.counts, norm.offsets, norm.distinct, norm.starts, norm.ends,
-        slots_for(int(words.max(initial=0))), top, dupe,
+    kernels.measure_words(
+        ids, first, known.words.lengths, workspace(most, known.words.known), np.empty(most, np.int64), np.empty(most),
+        np.full(most, -1, np.int64), distinct, entropy, top, dupe,
     )  # fmt: skip
+    words, chars, lorems = (counts[:, k] for k in (kernels.NORM_WORDS, kernels.NORM_CHARS, kernels.LOREMS))
+    joined = chars + np.maximum(words - 1, 0)
     raw_words = counts[:, kernels.WORDS]
     line_counts = np.diff(lines.offsets)
 
@@ -171,13 +171,13 @@ def document_scores(
     stop = np.where(words > 0, ratio(counts[:, kernels.LISTED], raw_words), 0.0)
     stop[stop_lists < 0] = np.nan
     document = {
-        "rps_doc_curly_bracket": _or_zero(ratio(counts[:, kernels.CURLY], lengths)),
+        "rps_doc_curly_bracket": _or_zero(ratio(counts[:, kernels.CURLY], texts.lengths)),
         "rps_doc_frac_all_caps_words": ratio(counts[:, kernels.CAPITALS], raw_words),
         **{f"rps_doc_frac_chars_dupe_{n}grams": _or_zero(ratio(dupe[:, n - 5], chars)) for n in range(5, 11)},
         **{f"rps_doc_frac_chars_top_{n}gram": _or_zero(ratio(top[:, n - 2], chars)) for n in range(2, 5)},
         "rps_doc_frac_lines_end_with_ellipsis": ratio(counts[:, kernels.ELLIPSIS_LINES], line_counts),
         "rps_doc_frac_no_alph_words": round8(1.0 - ratios(counts[:, kernels.ALPHABETIC], raw_words)),
-        "rps_doc_frac_unique_words": ratio(np.diff(norm.distinct), words),
+        "rps_doc_frac_unique_words": ratio(distinct, words),
         "rps_doc_ldnoobw_words": listed.astype(np.float64),
         "rps_doc_lorem_ipsum": _or_zero(ratio(lorems, joined)),
         "rps_doc_mean_word_length": ratio(chars, words),
@@ -187,14 +187,14 @@ def document_scores(
         "rps_doc_unigram_entropy": np.where(words > 0, round8(entropy), np.nan),
         "rps_doc_word_count": words.astype(np.float64),
     }
-    line_words = np.diff(norm.line_offsets)
-    line_length = np.maximum(norm.joined_lengths(norm.line_offsets), 1)  # 0 / 1 where a normalised line is empty
+    upper, line_words, numeric, joined_line, scripts = of_lines.T
+    line_length = np.maximum(joined_line, 1)  # 0 / 1 where a normalised line is empty
     raw_length = np.diff(lines.ends, prepend=0)
     per_line = {
         "rps_lines_ending_with_terminal_punctution_mark": terminal,
         "rps_lines_javascript_counts": scripts.astype(np.float64),
         "rps_lines_num_words": line_words.astype(np.float64),
-        "rps_lines_numerical_chars_fraction": round8(norm.line_numeric / line_length),
+        "rps_lines_numerical_chars_fraction": round8(numeric / line_length),
         "rps_lines_start_with_bulletpoint": bullet,
         "rps_lines_uppercase_letter_fraction": round8(upper / raw_length),
     }

@@ -114,6 +114,19 @@ class PhraseTable(NamedTuple):
     size_offsets: Ints
 
 
+class Same:
+    """A table as a key: equal to what holds the same object."""
+
+    def __init__(self, of: PhraseTable) -> None:
+        self.of = of
+
+    def __hash__(self) -> int:
+        return id(self.of.heads.slots)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.of.heads.slots is self.of.heads.slots
+
+
 def phrase_table(lists: Sequence[frozenset[str]]) -> PhraseTable:
     """Sizes are one more than the spaces of an entry, as in the reference; an entry with other white space or two
     spaces in a row can match no words joined by single spaces, and does not."""

@@ -25,39 +25,55 @@ Ints = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 
-@njit()
+_ASCII_BYTES = np.uint64(16)  # that are looked at together
+
+
+@njit(error_model="numpy")
 def _decode(utf8, offsets, points, ends):  # type: ignore[no-untyped-def]
     """Code points of valid UTF-8: text i is utf8[offsets[i]:offsets[i + 1]].  Returns their number."""
-    at = 0
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    at = np.uint64(0)
     for text in range(len(offsets) - 1):
-        i = offsets[text]
-        end = offsets[text + 1]
+        i = np.uint64(offsets[text])
+        end = np.uint64(offsets[text + 1])
         while i < end:
-            c = np.uint32(utf8[i])
-            if c < 0x80:
-                points[at] = c
-                i += 1
-            elif c < 0xE0:
-                points[at] = (c & np.uint32(0x1F)) << np.uint32(6) | np.uint32(utf8[i + 1] & 0x3F)
-                i += 2
-            elif c < 0xF0:
-                points[at] = (
-                    (c & np.uint32(0x0F)) << np.uint32(12)
-                    | np.uint32(utf8[i + 1] & 0x3F) << np.uint32(6)
-                    | np.uint32(utf8[i + 2] & 0x3F)
-                )
-                i += 3
-            else:
-                points[at] = (
-                    (c & np.uint32(0x07)) << np.uint32(18)
-                    | np.uint32(utf8[i + 1] & 0x3F) << np.uint32(12)
-                    | np.uint32(utf8[i + 2] & 0x3F) << np.uint32(6)
-                    | np.uint32(utf8[i + 3] & 0x3F)
-                )
-                i += 4
-            at += 1
+            while i + _ASCII_BYTES <= end:
+                all_bits = np.uint8(0)
+                for k in range(_ASCII_BYTES):
+                    all_bits |= utf8[i + k]
+                if all_bits >= 0x80:
+                    break
+                for k in range(_ASCII_BYTES):
+                    points[at + k] = utf8[i + k]
+                i += _ASCII_BYTES
+                at += _ASCII_BYTES
+            stop = min(i + _ASCII_BYTES, end)
+            while i < stop:
+                c = np.uint32(utf8[i])
+                if c < 0x80:
+                    points[at] = c
+                    i += one
+                elif c < 0xE0:
+                    points[at] = (c & np.uint32(0x1F)) << np.uint32(6) | np.uint32(utf8[i + one] & 0x3F)
+                    i += two
+                elif c < 0xF0:
+                    points[at] = (
+                        (c & np.uint32(0x0F)) << np.uint32(12)
+                        | np.uint32(utf8[i + one] & 0x3F) << np.uint32(6)
+                        | np.uint32(utf8[i + two] & 0x3F)
+                    )
+                    i += three
+                else:
+                    points[at] = (
+                        (c & np.uint32(0x07)) << np.uint32(18)
+                        | np.uint32(utf8[i + one] & 0x3F) << np.uint32(12)
+                        | np.uint32(utf8[i + two] & 0x3F) << np.uint32(6)
+                        | np.uint32(utf8[i + three] & 0x3F)
+                    )
+                    i += np.uint64(4)
+                at += one
         ends[text + 1] = at
-    return at
+    return np.int64(at)
 
 
 class TextBatch:
@@ -77,6 +93,7 @@ class TextBatch:
         # Where these texts are what edits left of others: those, and for each text its edits (`edits.EDITS`).
         self.before: tuple[TextBatch, pa.ListArray] | None = None
         self._views: dict[Any, Any] = {}
+        self._columns: dict[str, list[str | None]] = {}
         column = batch.column("text").cast(pa.large_string())
         if not rows.all():
             column = column.filter(pa.array(rows))
@@ -122,8 +139,12 @@ class TextBatch:
 
     def column(self, name: str) -> list[str | None]:
         """A string column of the batch at these rows, all None where the batch has no such column."""
-        values = optional(self.batch, name)
-        return [value for value, chosen in zip(values, self.rows.tolist(), strict=True) if chosen]
+        if name not in self._columns:
+            values = optional(self.batch, name)
+            if not self.rows.all():
+                values = [value for value, chosen in zip(values, self.rows.tolist(), strict=True) if chosen]
+            self._columns[name] = values
+        return self._columns[name]
 
     def languages(self, default: str | None) -> list[str | None]:
         return [language or default for language in self.column("language")]
@@ -155,16 +176,24 @@ class SharedTexts:
         self.batch = batch
         self._before = before
         self._chosen: dict[tuple[bytes, int], TextBatch] = {}
+        self._of_kinds: dict[tuple[str, ...] | None, TextBatch] = {}
 
     def bare(self) -> SharedTexts:
         """The same texts and views without what a subclass holds, for what the subclass holds itself: a circle of
         references would keep the memory of many batches."""
         shared = SharedTexts(self.batch, self._before)
         shared._chosen = self._chosen
+        shared._of_kinds = self._of_kinds
         return shared
 
     def of(self, kinds: Sequence[str] | None = None) -> TextBatch:
         """Rows with a text and of one of `kinds` (a null kind is of every kind); None: all with a text."""
+        asked = None if kinds is None else tuple(kinds)
+        if asked not in self._of_kinds:
+            self._of_kinds[asked] = self._find(kinds)
+        return self._of_kinds[asked]
+
+    def _find(self, kinds: Sequence[str] | None) -> TextBatch:
         if kinds is None:
             rows = self.batch.column("text").is_valid().to_numpy(zero_copy_only=False)
         else:

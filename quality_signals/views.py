@@ -13,6 +13,7 @@ import unicodedata
 import numpy as np
 import numpy.typing as npt
 
+from quality_signals.chunks import byte_places, chunks, newline_points
 from quality_signals.codepoints import (
     ALPHA,
     MARK,
@@ -34,9 +35,9 @@ from quality_signals.rpv2_fold import (
     FOLD_SIGMA,
     HIGH,
     IGNORED,
-    NEWLINE,
     fold_tables,
 )
+from quality_signals.strings import Division
 from quality_signals.text_batch import TextBatch
 
 Ints = npt.NDArray[np.int64]
@@ -69,14 +70,27 @@ class Lines:
         return np.append(0, self.ends[:-1])[: len(self.ends)]
 
 
+@njit(error_model="numpy")
+def _raw_lines(newlines, before, offsets, ends, lines):  # type: ignore[no-untyped-def]
+    line = 0
+    for text in range(len(offsets) - 1):
+        start = offsets[text]
+        for newline in range(before[text], before[text + 1]):
+            start = newlines[newline] + 1
+            ends[line] = start
+            line += 1
+        if start < offsets[text + 1]:
+            ends[line] = offsets[text + 1]
+            line += 1
+        lines[text + 1] = line
+    return line
+
+
 def raw_lines(texts: TextBatch) -> Lines:
-    points, offsets = texts.points, texts.offsets
-    ends = np.flatnonzero(points == NEWLINE) + 1
-    filled = texts.lengths > 0
-    rest = offsets[1:][filled]
-    rest = rest[points[rest - 1] != NEWLINE]  # where a last line without newline ends
-    ends = np.insert(ends, np.searchsorted(ends, rest), rest)
-    return Lines(ends, np.searchsorted(ends, offsets, side="right"))
+    newlines, before = texts.view(newline_points), texts.view(byte_places).newlines_before
+    ends, offsets = room(len(newlines) + len(texts), np.int64), np.zeros(len(texts) + 1, np.int64)
+    count = _raw_lines(newlines, before, texts.offsets, ends, offsets)
+    return Lines(ends[:count], offsets)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -352,6 +366,19 @@ def norm_words(texts: TextBatch) -> NormWords:
         norm[:out], starts[:words], ends[:words], words_of, ids[:words], distinct_of, keys[:distinct],
         codes[:distinct], first[:distinct], counts[:distinct], line_offsets, line_numeric,
     )  # fmt: skip
+
+
+def _divide(texts: TextBatch) -> tuple[CodePoints, Ints, Ints, Ints]:
+    norm = texts.view(norm_words)
+    return norm.points, norm.starts, norm.ends, norm.offsets
+
+
+def numbered_norm_words(texts: TextBatch) -> tuple[Numbers, Ints]:
+    """View: the words of `norm_words` as numbers in the vocabulary of the texts' chunks, and [texts + 1] each text's
+    first.  A chunk is normalised alike in every text: no rule looks beyond white space."""
+    found = texts.view(chunks)
+    division: Division = found.vocabulary.remembered(Division, _divide)
+    return division.words(found.ids, found.offsets)
 
 
 def slots_for(words: int) -> Numbers:

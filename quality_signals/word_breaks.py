@@ -14,8 +14,10 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
+from quality_signals.chunks import Ids, chunks
 from quality_signals.codepoints import WORD, class_table, room
 from quality_signals.compiled import njit
+from quality_signals.strings import Division
 from quality_signals.text_batch import Ints, TextBatch
 
 # Classes of the table; Word_Break values that no rule here asks for are OTHER.
@@ -87,32 +89,9 @@ def _joined(before, last, this, following):  # type: ignore[no-untyped-def]
     return False
 
 
-_HASHED = np.uint64(1 << 63)
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-
-
 @njit(error_model="numpy")
-def word_key(points, start, end):  # type: ignore[no-untyped-def]
-    """A number for a word: up to eight ASCII characters themselves, else a hash with the highest bit set."""
-    if end - start <= 8:
-        key = np.uint64(0)
-        others = np.uint32(0)
-        for k in range(end - start):
-            c = points[start + k]
-            others |= c
-            key |= np.uint64(c) << np.uint64(8 * k)
-        if others < 128:
-            return key
-    key = np.uint64(end - start)
-    for i in range(start, end):
-        key = (key ^ np.uint64(points[i])) * _ODD
-        key ^= key >> np.uint64(29)
-    return key | _HASHED
-
-
-@njit(error_model="numpy")
-def _break_words(points, offsets, breaks, table, starts, ends, keys, first):  # type: ignore[no-untyped-def]
-    """Fills starts, ends and keys of the words whose first character is alphanumeric, and each text's first word.
+def _break_words(points, offsets, breaks, table, starts, ends, first):  # type: ignore[no-untyped-def]
+    """Fills starts and ends of the words whose first character is alphanumeric, and each text's first word.
 
     Returns the number of words.
     """
@@ -138,7 +117,6 @@ def _break_words(points, offsets, breaks, table, starts, ends, keys, first):  # 
                 if table[c] & WORD and c != 95:
                     starts[words] = begin
                     ends[words] = i
-                    keys[words] = word_key(points, begin, i)
                     words += 1
                 begin = i
                 if i == end:
@@ -156,14 +134,39 @@ def _break_words(points, offsets, breaks, table, starts, ends, keys, first):  # 
     return words
 
 
-def break_words(texts: TextBatch) -> tuple[Ints, Ints, npt.NDArray[np.uint64], Ints]:
+def break_words(texts: TextBatch) -> tuple[Ints, Ints, Ints]:
     """View: the words between word boundaries that start with a letter or digit (str.isalnum).
 
-    returns starts, ends [words] in the code points of the batch, their `word_key`s, and [texts + 1] each text's
-    first word.  Time linear in the characters.
+    returns starts and ends [words] in the code points of the batch, and [texts + 1] each text's first word.  Time
+    linear in the characters.
     """
     most = len(texts.points)  # of these pages only those of the words found are touched
-    starts, ends, keys = room(most, np.int64), room(most, np.int64), room(most, np.uint64)
+    starts, ends = room(most, np.int64), room(most, np.int64)
     first = np.zeros(len(texts) + 1, dtype=np.int64)
-    words = _break_words(texts.points, texts.offsets, break_table(), class_table(), starts, ends, keys, first)
-    return starts[:words], ends[:words], keys[:words], first
+    words = _break_words(texts.points, texts.offsets, break_table(), class_table(), starts, ends, first)
+    return starts[:words], ends[:words], first
+
+
+def _divide(texts: TextBatch) -> tuple[npt.NDArray[np.uint32], Ints, Ints, Ints]:
+    return texts.points, *texts.view(break_words)
+
+
+def _begins_extended(chunks: TextBatch) -> npt.NDArray[np.bool_]:
+    """Facts of `strings.Strings`: whether a chunk begins with a letter or digit that belongs to a character before it
+    (U+FF9E, U+FF9F): a word of its own only where a text or a line begins."""
+    first = chunks.points[chunks.offsets[:-1]]
+    return (break_table()[first] == EXTEND) & (class_table()[first] & WORD != 0)
+
+
+def numbered_break_words(texts: TextBatch) -> tuple[Ids, Ints]:
+    """View: the same words as numbers in the vocabulary of the texts' chunks, and [texts + 1] each text's first.
+
+    White space is a boundary, so the words of a chunk are the same in every text, but for a rare first character.
+    """
+    found = texts.view(chunks)
+    rare = np.flatnonzero(found.vocabulary.chunks.facts(_begins_extended))
+    if len(rare) and np.isin(found.ids, rare).any():
+        starts, ends, first = texts.view(break_words)
+        return found.vocabulary.words.numbers_at(texts.points, starts, ends), first
+    division: Division = found.vocabulary.remembered(Division, _divide)
+    return division.words(found.ids, found.offsets)

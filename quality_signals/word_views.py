@@ -1,45 +1,34 @@
 """Words of all texts of a batch: at white space, and as datatrove's tokenizers find them.
 
 The words of a rule tokenizer are a function of each white-space-separated chunk (see `words`), and text
-repeats its chunks.  A table for each language holds the chunks that were seen in this process with the sizes
-of their words, so that only new chunks reach Python.
+repeats its chunks.  What the chunks of this process are divided into is remembered for each language, so that only new
+chunks reach Python.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import threading
-import weakref
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from quality_signals.batches import batch_of
-from quality_signals.codepoints import SPACE, class_table, equal_ranges, mix
+from quality_signals.chunks import Chunks, chunks
+from quality_signals.codepoints import room
 from quality_signals.compiled import njit
-from quality_signals.ngrams import HASHED
+from quality_signals.strings import U, Vocabulary, roomier, vocabulary
 from quality_signals.text_batch import TextBatch
-from quality_signals.views import PACKED_CHARS, word_key
 from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
 
 Bools = npt.NDArray[np.bool_]
+Ids = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint64]
-Codes = npt.NDArray[np.int32]
 
-# Chunks that a table remembers before it is emptied, and their characters together: some 80 bytes a chunk and
-# 4 bytes a character, so 85 MB a language.  The chunks of one batch may go beyond.
-MAX_CHUNKS = 600_000
-MAX_CHUNK_CHARS = 9_000_000
-
-# Stretches of chunks (see `_rejoined`) that a table remembers before they are forgotten.
+# Stretches of chunks (see `_rejoined`) that are remembered for a language before they are forgotten.
 MAX_STRETCHES = 20_000
 
-# Entry of every chunk that is longer than MAX_RUN_CHARS: one word, never remembered.
-_ENDLESS = 0
 # Marks of a chunk.
 _LINKS = 1  # one of its words occurs in an exception that affixes or blanks may break apart
 _REJOINS = 2  # such an exception may begin here
@@ -81,185 +70,119 @@ class Words:
         return np.diff(self.offsets)
 
 
-@njit(error_model="numpy")
-def _white_words(points, offsets, table, starts, ends, keys, codes, kinds, words):  # type: ignore[no-untyped-def]
-    """Fills starts, ends, keys, codes, kinds (which have room for every other character) and words.  Returns the number
-    of words."""
-    word = 0
-    eight = np.uint64(8)
-    for text in range(len(offsets) - 1):
-        i = offsets[text]
-        end = offsets[text + 1]
-        while i < end:
-            if table[points[i]] & SPACE:
-                i += 1
-                continue
-            start = i
-            key = np.uint64(0)
-            wide = np.uint32(0)
-            kind = np.uint8(0)
-            while i < end:
-                c = points[i]
-                bits = table[c]
-                if bits & SPACE:
-                    break
-                kind |= bits
-                key = key << eight | np.uint64(c)
-                wide |= c
-                i += 1
-            code = np.int32(2 * (i - start) + 1)
-            if i - start > PACKED_CHARS or wide > 255:
-                key, code = word_key(points, start, i)
-                if not code & 1:
-                    key |= HASHED
-            starts[word] = start
-            ends[word] = i
-            keys[word] = key
-            codes[word] = code
-            kinds[word] = kind
-            word += 1
-        words[text + 1] = word
-    return word
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class WhiteWords:
-    """Words of str.split().
-
-    keys, codes  [words] uint64, int32: see `views.word_key`; keys that are hashes have the bit `ngrams.HASHED`
-    kinds        [words] uint8: bits of `class_table` that one of the characters has
-    """
+class NumberedWords:
+    """Words, and their numbers: ids [words] int32, in `vocabulary.words`."""
 
     words: Words
-    keys: Keys
-    codes: Codes
-    kinds: npt.NDArray[np.uint8]
-
-
-def keyed_white_words(texts: TextBatch) -> WhiteWords:
-    """To be asked for as `texts.view(keyed_white_words)`."""
-    most = len(texts.points) // 2 + len(texts) + 1
-    starts, ends, keys = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
-    codes, kinds = np.empty(most, np.int32), np.empty(most, np.uint8)
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    count = _white_words(texts.points, texts.offsets, class_table(), starts, ends, keys, codes, kinds, offsets)
-    words = Words(texts.points, starts[:count], ends[:count], offsets, np.ones(len(texts), bool))
-    return WhiteWords(words, keys[:count], codes[:count], kinds[:count])
+    ids: Ids
+    vocabulary: Vocabulary
 
 
 def white_words(texts: TextBatch) -> Words:
     """Words of str.split().  To be asked for as `texts.view(white_words)`."""
-    return texts.view(keyed_white_words).words
+    found = texts.view(chunks)
+    return Words(texts.points, found.starts, found.ends, found.offsets, np.ones(len(texts), bool))
 
 
 @njit(error_model="numpy")
-def _find_chunks(  # type: ignore[no-untyped-def]
-    points, starts, ends, keys, codes, offsets, owners, owner, at, known, slots, bounds, chars, letters, entries
-):
-    """Entries of the chunks of the texts of one owner, from chunk `at` on; unknown ones are added.
-
-    slots: two numbers each, the key; and the code and the entry, 0 where empty.
-    known: entries in the table.  letters: whether an entry is nothing but ASCII letters.
-    returns the chunk at which the table is full, or their number, and the entries now known.
-    """
-    mask = np.uint64(len(slots) // 2 - 1)
-    half, one = np.uint64(32), np.uint64(1)
+def _count_pieces(ids, offsets, owners, owner, counts, marks, words, unknown):  # type: ignore[no-untyped-def]
+    """Words of the texts of one owner.  Returns the chunks that are not divided yet, each once, in `unknown`, which has
+    their counts -1 then; and all marks of the others."""
+    news = 0
+    every = np.uint8(0)
     for text in range(len(offsets) - 1):
         if owners[text] != owner:
             continue
-        for k in range(max(at, offsets[text]), offsets[text + 1]):
-            code = np.uint64(codes[k])
-            if code > 2 * MAX_RUN_CHARS + 1:
-                entries[k] = _ENDLESS
-                continue
-            key = keys[k]
-            slot = mix(key) & mask
-            entry = np.int64(0)
-            while slots[slot << one | one]:
-                found = slots[slot << one | one]
-                if slots[slot << one] == key and found >> half == code:
-                    entry = np.int64(found & np.uint64(0xFFFFFFFF))
-                    if code & one or equal_ranges(chars, bounds[entry], points, starts[k], ends[k] - starts[k]):
-                        break
-                    entry = np.int64(0)
-                slot = (slot + one) & mask
-            if not entry:
-                start = starts[k]
-                length = ends[k] - start
-                if 4 * known >= len(slots) or known >= len(letters) or bounds[known] + length > len(chars):
-                    return k, known
-                entry = known
-                known += 1
-                slots[slot << one] = key
-                slots[slot << one | one] = code << half | np.uint64(entry)
-                bounds[entry + 1] = bounds[entry] + length
-                plain = True
-                for i in range(length):
-                    c = points[start + i]
-                    chars[bounds[entry] + i] = c
-                    plain &= 97 <= (c | 32) <= 122
-                letters[entry] = plain
-            entries[k] = entry
-    return len(starts), known
-
-
-@njit(error_model="numpy")
-def _move_slots(slots, larger):  # type: ignore[no-untyped-def]
-    """Puts what is in the slots into an empty table of more."""
-    mask = np.uint64(len(larger) // 2 - 1)
-    one = np.uint64(1)
-    for old in range(0, len(slots), 2):
-        if slots[old + 1]:
-            slot = mix(slots[old]) & mask
-            while larger[slot << one | one]:
-                slot = (slot + one) & mask
-            larger[slot << one] = slots[old]
-            larger[slot << one | one] = slots[old + 1]
+        sum_ = np.int64(0)
+        for k in range(offsets[text], offsets[text + 1]):
+            chunk = U(ids[U(k)])
+            count = counts[chunk]
+            sum_ += count
+            every |= marks[chunk]
+            if count == 0:
+                counts[chunk] = -1
+                unknown[news] = chunk
+                news += 1
+        words[text] = sum_
+    return news, every
 
 
 @njit(error_model="numpy")
 def _divide(  # type: ignore[no-untyped-def]
-    starts, ends, offsets, owners, owner, entries, counts, bounds, sizes, at, word_starts, word_ends
+    starts,
+    ends,
+    ids,
+    offsets,
+    owners,
+    owner,
+    counts,
+    firsts,
+    sizes,
+    pieces,
+    at,
+    spliced,
+    word_starts,
+    word_ends,
+    word_ids,
 ):
-    """Puts the words of the chunks of the texts of one owner where the words of their text begin, at[text]."""
+    """Puts the words of the chunks of the texts of one owner where the words of their text begin, at[text].
+
+    spliced: the stretches of chunks that have other words: first and one behind the last chunk of each, in order, and
+    [stretches + 1] the first of its words, of which the next three have starts (from that of the chunk), ends, ids.
+    """
+    lows, highs, of_stretch, new_starts, new_ends, new_ids = spliced
+    stretch = 0
     for text in range(len(offsets) - 1):
         if owners[text] != owner:
             continue
-        word = at[text]
-        for k in range(offsets[text], offsets[text + 1]):
-            start = starts[k]
-            if counts[k] == 1:
+        word = U(at[text])
+        k = offsets[text]
+        while k < offsets[text + 1]:
+            while stretch < len(lows) and lows[stretch] < k:
+                stretch += 1
+            stop = offsets[text + 1]
+            if stretch < len(lows):
+                stop = min(stop, lows[stretch])
+            for part in range(U(k), U(stop)):
+                chunk = U(ids[part])
+                first = U(firsts[chunk])
+                start = starts[part]
                 word_starts[word] = start
-                word_ends[word] = ends[k]
-                word += 1
-                continue
-            first = bounds[entries[k]]
-            for part in range(first, first + counts[k]):
-                word_starts[word] = start
-                start += sizes[part]
-                word_ends[word] = start
-                word += 1
+                word_ids[word] = pieces[first]
+                if counts[chunk] > 1:
+                    for piece in range(first, first + U(counts[chunk])):
+                        word_starts[word] = start
+                        word_ids[word] = pieces[piece]
+                        start += sizes[piece]
+                        word_ends[word] = start
+                        word += U(1)
+                else:
+                    word_ends[word] = ends[part]
+                    word += U(1)
+            k = stop
+            if stretch < len(lows) and lows[stretch] == k and k < offsets[text + 1]:
+                for piece in range(of_stretch[stretch], of_stretch[stretch + 1]):
+                    word_starts[word] = starts[k] + new_starts[piece]
+                    word_ends[word] = starts[k] + new_ends[piece]
+                    word_ids[word] = new_ids[piece]
+                    word += U(1)
+                k = highs[stretch]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Found:
-    """The chunks of some texts in a table; the arrays stay as they are while other threads add chunks."""
+class DividedChunks:
+    """How a splitter divides the chunks of a vocabulary; the arrays stay as they are while other threads add chunks.
 
-    entries: npt.NDArray[np.int32]  # [chunks] of the batch, _ENDLESS for those of other texts
-    counts: npt.NDArray[np.int32]  # [chunks] words
-    before: Ints  # [chunks + 1] words of all chunks before
-    marks: npt.NDArray[np.uint8]  # [chunks]
-    bounds: Ints  # the sizes of the words of entry e begin at sizes[bounds[e]]
-    sizes: npt.NDArray[np.int32]
+    counts   [chunks] int32, words of a chunk, 0 where nobody asked yet     marks   [chunks] uint8
+    firsts   [chunks] int32: its words are pieces[firsts[c]:firsts[c] + counts[c]]
+    sizes    [pieces] int32, characters      pieces  [pieces] int32, their numbers in `vocabulary.words`
+    """
 
-
-class ChunkTable:
-    """The chunks of one language seen in this process, and the sizes of their words in characters."""
-
-    def __init__(self, splitter: WordSplitter) -> None:
-        self._lock = threading.Lock()
-        self._stretches: dict[str, tuple[Ints, Ints]] = {}
-        self._letters_whole = splitter._letters_whole
+    def __init__(self, known: Vocabulary, splitter: WordSplitter) -> None:
+        self._lock = known.lock
+        self._vocabulary = known
+        self._splitter = splitter
+        self._stretches: dict[str, tuple[Ints, Ints, Ids]] = {}
         patterns = [words for seconds in splitter._patterns.values() for found in seconds.values() for words in found]
         self._linking = {word for words in patterns for word in words}
         # The longest word of each exception that holds a blank: where a text lacks it, it lacks the exception.
@@ -272,77 +195,52 @@ class ChunkTable:
         self._frames_whole = splitter._letters_whole and splitter._is_token is None
         self._frames: dict[tuple[str, bool, str], _Frame | None] = {}
         self._letter_runs = set(_LETTER_RUN.findall(" ".join([*splitter._exceptions, *self._linking])))
-        self._clear(splitter)
-
-    def _clear(self, splitter: WordSplitter) -> None:
-        self._slots = np.zeros(1 << 13, np.uint64)
-        self._letters = np.zeros(1 << 11, bool)
-        self._char_bounds = np.zeros(len(self._letters) + 1, np.int64)
-        self._chars = np.zeros(1 << 15, np.uint32)
-        self._counts = np.ones(len(self._letters), np.int32)
-        self._marks = np.zeros(len(self._letters), np.uint8)
-        self._bounds = np.zeros(len(self._letters) + 1, np.int64)
-        self._sizes = np.zeros(1 << 12, np.int32)
-        # Entries with characters, and those whose words are known; _ENDLESS stands in no slot.
-        self._known = self._measured = 1
+        self.counts = np.zeros(1, np.int32)
+        self.firsts = np.zeros(1, np.int32)
+        self.marks = np.zeros(1, np.uint8)
+        self.sizes = np.zeros(1 << 12, np.int32)
+        self.pieces = np.zeros(1 << 12, np.int32)
+        self._used = 0
         # Known from the start, so that an unknown chunk of ASCII letters is one word that links to none.
         runs = sorted(run for run in self._linking.union(splitter._exceptions) if run.isascii() and run.isalpha())
-        whole = batch_of([" ".join(runs)])
-        self._look_up(TextBatch(whole, np.ones(1, bool)).view(keyed_white_words), np.zeros(1, np.int64), 0)
-        self._letters[: self._known] = False
-        self._measure(splitter)
+        self._measure(known.chunks.numbers_of(runs), plain=False)
 
-    def _grow(self, length: int) -> None:
-        """Room for more entries, of which the next has `length` characters."""
-        known = self._known
-        self._letters = _room(self._letters, known + 1)
-        self._char_bounds = _room(self._char_bounds, len(self._letters) + 1)
-        self._chars = _room(self._chars, int(self._char_bounds[known]) + length)
-        if len(self._slots) < 4 * len(self._letters):
-            larger = np.zeros(1 << (8 * len(self._letters) - 1).bit_length(), np.uint64)
-            _move_slots(self._slots, larger)
-            self._slots = larger
+    def _measure(self, unknown: Ids, plain: bool = True) -> None:
+        """Words of new chunks; plain: whether ASCII letters are one word, where the splitter has it so."""
+        strings = self._vocabulary.chunks
+        self.counts = roomier(self.counts, strings.known)
+        self.firsts = roomier(self.firsts, strings.known)
+        self.marks = roomier(self.marks, strings.known)
+        bounds, utf8 = strings.bounds, strings.utf8
+        lows, highs = bounds[unknown].tolist(), bounds[unknown + 1].tolist()
+        whole = utf8[: int(bounds[strings.known])].tobytes()
+        runs = [whole[low:high] for low, high in zip(lows, highs, strict=True)]
+        counts, marks, sizes = np.ones(len(runs), np.int32), np.zeros(len(runs), np.uint8), []
+        letters = plain and self._splitter._letters_whole
+        for i, raw in enumerate(runs):
+            if letters and raw.isalpha():  # of bytes: ASCII letters
+                sizes.append(len(raw))
+                continue
+            found, marks[i] = self._words_of(raw.decode())
+            counts[i] = len(found)
+            sizes += found
+        ends = np.cumsum(sizes, dtype=np.int64)
+        points = np.frombuffer(b"".join(runs).decode().encode("utf-32-le"), np.uint32)
+        used = self._used
+        self.sizes = roomier(self.sizes, used + len(ends))
+        self.pieces = roomier(self.pieces, used + len(ends))
+        self.sizes[used : used + len(ends)] = sizes
+        self.pieces[used : used + len(ends)] = self._vocabulary.words.numbers_at(points, ends - sizes, ends)
+        self.marks[unknown] = marks
+        self.firsts[unknown] = used + np.cumsum(counts) - counts
+        self.counts[unknown] = counts
+        self._used = used + len(ends)
 
-    def _look_up(self, keyed: WhiteWords, owners: Ints, owner: int) -> npt.NDArray[np.int32]:
-        """Entries of the chunks; unknown ones get an entry."""
-        chunks = keyed.words
-        entries = np.full(len(chunks), _ENDLESS, np.int32)
-        at = 0
-        spans = (chunks.points, chunks.starts, chunks.ends, keyed.keys, keyed.codes, chunks.offsets, owners, owner)
-        while True:
-            table = (self._known, self._slots, self._char_bounds, self._chars, self._letters)
-            at, self._known = _find_chunks(*spans, at, *table, entries)
-            if at == len(chunks):
-                return entries
-            self._grow(int(chunks.ends[at] - chunks.starts[at]))
-
-    def _measure(self, splitter: WordSplitter) -> None:
-        """Words of the entries that are new."""
-        first, known = self._measured, self._known
-        self._counts = _room(self._counts, known)
-        self._marks = _room(self._marks, known)
-        self._bounds = _room(self._bounds, known + 1)
-        counts, marks, bounds = self._counts[first:known], self._marks[first:known], self._bounds[first : known + 1]
-        counts[:] = 1
-        parts: list[int] = []
-        sized = self._letters[first:known] if self._letters_whole else np.zeros(known - first, bool)
-        char_bounds = self._char_bounds[first : known + 1]
-        runs = self._chars[char_bounds[0] : char_bounds[-1]].tobytes().decode("utf-32-le")
-        cuts = (char_bounds - char_bounds[0]).tolist()
-        for i in np.flatnonzero(~sized).tolist():
-            run = runs[cuts[i] : cuts[i + 1]]
-            sizes, marks[i] = self._words_of(splitter, run)
-            if len(sizes) > 1:
-                parts += sizes
-                counts[i] = len(sizes)
-        np.cumsum(np.where(counts > 1, counts, 0), out=bounds[1:])
-        bounds[1:] += bounds[0]
-        self._sizes = _room(self._sizes, int(bounds[-1]))
-        self._sizes[bounds[0] : bounds[-1]] = parts
-        self._measured = known
-
-    def _words_of(self, splitter: WordSplitter, run: str) -> tuple[tuple[int, ...], int]:
+    def _words_of(self, run: str) -> tuple[tuple[int, ...], int]:
         """Sizes of the words of an unknown chunk, and its marks."""
+        splitter = self._splitter
+        if len(run) > MAX_RUN_CHARS:
+            return (len(run),), 0
         framed = _FRAMED(run) if self._frames_whole else None
         if framed is not None and framed[2] not in self._letter_runs:
             before, letters, after = framed.groups()
@@ -350,7 +248,7 @@ class ChunkTable:
             if key not in self._frames:
                 if len(self._frames) >= MAX_FRAMES:
                     self._frames.clear()
-                self._frames[key] = self._frame(splitter, *key)
+                self._frames[key] = self._frame(*key)
             frame = self._frames[key]
             if frame is not None:
                 first, more, last, mark = frame
@@ -358,13 +256,13 @@ class ChunkTable:
         sizes, broken = splitter.new_sizes(run)
         return sizes, self._marks_of(run, sizes, broken)
 
-    def _frame(self, splitter: WordSplitter, before: str, capital: bool, after: str) -> _Frame | None:
+    def _frame(self, before: str, capital: bool, after: str) -> _Frame | None:
         """How letters between these signs are divided; None where they do not stay together or it is not the same
         for all letters (Swedish has a rule on the letter before an apostrophe)."""
         found = set()
         for letters in _NO_WORDS:
             run = before + (letters.title() if capital else letters) + after
-            sizes, broken = splitter.new_sizes(run)
+            sizes, broken = self._splitter.new_sizes(run)
             ends = list(accumulate(sizes))
             place = next(place for place, end in enumerate(ends) if end >= len(before) + len(letters))
             if ends[place] - sizes[place] > len(before):
@@ -381,22 +279,39 @@ class ChunkTable:
             return _LINKS | _REJOINS
         return 0 if self._linking.isdisjoint(words) else _LINKS
 
-    def find(self, splitter: WordSplitter, chunks: WhiteWords, owners: Ints, owner: int) -> _Found:
-        """The chunks of the texts whose owner this is."""
+    def count(self, found: Chunks, owners: Ints, owner: int, words: Ints) -> int:
+        """Puts the words of each text whose owner this is into words [texts]; returns all marks of their chunks."""
         with self._lock:
-            if self._known > MAX_CHUNKS or self._char_bounds[self._known] > MAX_CHUNK_CHARS:
-                self._clear(splitter)
-            entries = self._look_up(chunks, owners, owner)
-            if self._known > self._measured:
-                self._measure(splitter)
-            counts = self._counts[entries]
-            return _Found(entries, counts, _sums(counts), self._marks[entries], self._bounds, self._sizes)
+            known = self._vocabulary.chunks.known
+            self.counts = roomier(self.counts, known)
+            self.marks = roomier(self.marks, known)
+            self.firsts = roomier(self.firsts, known)
+            unknown = np.empty(known, np.int32)
+            given = (found.ids, found.offsets, owners, owner)
+            news, every = _count_pieces(*given, self.counts, self.marks, words, unknown)
+            if news:
+                try:
+                    self._measure(unknown[:news])
+                finally:  # so that a splitter that fails is asked again
+                    self.counts[self.counts < 0] = 0
+                _, every = _count_pieces(*given, self.counts, self.marks, words, unknown)
+            return int(every)
 
-    def rejoined(self, splitter: WordSplitter, stretch: str, low: int, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
-        """`WordSplitter.rejoined` of a stretch that begins at `low`, remembered."""
+    def rejoined(self, stretch: str) -> tuple[Ints, Ints, Ids]:
+        """`WordSplitter.rejoined` of chunks with single blanks between: starts, ends, numbers of words; remembered."""
         found = self._stretches.get(stretch)
         if found is None:
-            found = splitter.rejoined(stretch, starts - low, ends - low)
+            sizes: list[int] = []
+            gaps: list[int] = []  # white space before each word
+            for run in stretch.split(" "):
+                own, _ = self._words_of(run)
+                gaps += [1, *[0] * (len(own) - 1)]
+                sizes += own
+            gaps[0] = 0
+            ends = np.cumsum(np.add(sizes, gaps), dtype=np.int64)
+            starts, ends = self._splitter.rejoined(stretch, ends - sizes, ends)
+            words = [stretch[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+            found = starts, ends, self._vocabulary.words.numbers_of(words)
             if len(self._stretches) >= MAX_STRETCHES:
                 self._stretches = {}
             if len(stretch) <= MAX_RUN_CHARS:
@@ -404,92 +319,68 @@ class ChunkTable:
         return found
 
 
-def _room(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """The array, or one of at least twice its size with its values in front."""
-    if size <= len(array):
-        return array
-    larger = np.zeros(max(size, 2 * len(array)), array.dtype)
-    larger[: len(array)] = array
-    return larger
-
-
-_tables: weakref.WeakKeyDictionary[WordSplitter, ChunkTable] = weakref.WeakKeyDictionary()
-_tables_lock = threading.Lock()
-
-
-def _table(splitter: WordSplitter) -> ChunkTable:
-    with _tables_lock:
-        if splitter not in _tables:
-            _tables[splitter] = ChunkTable(splitter)
-        return _tables[splitter]
-
-
 @njit(error_model="numpy")
-def _stretches(points, starts, ends, offsets, marks, firsts, lasts, owners):  # type: ignore[no-untyped-def]
-    """First and last chunk, and text, of the stretches of linking chunks with one blank between that hold a chunk
-    to rejoin.  Returns their number."""
+def _stretches(ids, points, starts, ends, offsets, owners, owner, marks, counts, firsts, lasts, places):  # type: ignore[no-untyped-def]
+    """First and one behind the last chunk of the stretches of linking chunks with one blank between that hold a chunk
+    to rejoin, as far as there is room, and their text and number of words.  Returns the number of stretches."""
     count = 0
     for text in range(len(offsets) - 1):
+        if owners[text] != owner:
+            continue
         first = offsets[text]
+        words = np.int64(0)
         found = False
         for k in range(first, offsets[text + 1]):
-            if not marks[k]:
-                first = k + 1
-                continue
-            found |= (marks[k] & _REJOINS) != 0
-            if k + 1 < offsets[text + 1] and marks[k + 1] and starts[k + 1] == ends[k] + 1 and points[ends[k]] == 32:
-                continue
-            if found:
-                firsts[count] = first
-                lasts[count] = k
-                owners[count] = text
-                count += 1
-                found = False
+            chunk = U(ids[U(k)])
+            mark = marks[chunk]
+            if mark:
+                words += counts[chunk]
+                found |= (mark & _REJOINS) != 0
+                if k + 1 < offsets[text + 1] and marks[U(ids[U(k + 1)])]:
+                    if starts[k + 1] == ends[k] + 1 and points[ends[k]] == 32:
+                        continue
+                if found:
+                    if count < len(firsts):
+                        firsts[count] = first
+                        lasts[count] = k + 1
+                        places[count, 0] = text
+                        places[count, 1] = words
+                    count += 1
+                    found = False
             first = k + 1
+            words = 0
     return count
 
 
-def _rejoined(splitter: WordSplitter, chunks: Words, found: _Found, words: Words) -> Words:
-    """Words once exceptions that affixes or blanks broke apart are found.
+# Stretches of chunks whose words are not those of the chunks, see `_divide`.
+_Spliced = tuple[Ints, Ints, Ints, Ints, Ints, Ids]
+
+
+def _rejoined(table: DividedChunks, found: Chunks, points: Any, owners: Ints, owner: int, counts: Ints) -> _Spliced:
+    """Where exceptions that affixes or blanks broke apart are found, and their words; changes counts [texts].
 
     Such an exception holds no white space but single blanks, so each stretch is looked at alone.
     """
-    firsts, lasts, owners = (np.empty(int(np.count_nonzero(found.marks)), np.int64) for _ in range(3))
-    spans = (chunks.points, chunks.starts, chunks.ends, chunks.offsets)
-    count = _stretches(*spans, found.marks, firsts, lasts, owners)
-    firsts, lasts, owners = firsts[:count], lasts[:count], owners[:count]
-    before = found.before
-    first_words = words.offsets[owners] - before[chunks.offsets[owners]]
-    places = zip(
-        chunks.starts[firsts].tolist(),
-        chunks.ends[lasts].tolist(),
-        (first_words + before[firsts]).tolist(),
-        (first_words + before[lasts + 1]).tolist(),
-        owners.tolist(),
-        strict=True,
-    )
-    starts, ends, done = [], [], 0
-    counts = words.counts
-    table = _table(splitter)
-    for low, high, a, b, text in places:
-        stretch = chunks.points[low:high].tobytes().decode("utf-32-le")
-        joined_starts, joined_ends = table.rejoined(splitter, stretch, low, words.starts[a:b], words.ends[a:b])
-        if len(joined_starts) == b - a:
-            words.starts[a:b], words.ends[a:b] = joined_starts + low, joined_ends + low
-            continue
-        starts += [words.starts[done:a], joined_starts + low]
-        ends += [words.ends[done:a], joined_ends + low]
-        counts[text] += len(joined_starts) - (b - a)
-        done = b
-    if not starts:
-        return words
-    return Words(
-        words.points,
-        np.concatenate([*starts, words.starts[done:]]),
-        np.concatenate([*ends, words.ends[done:]]),
-        _sums(counts),
-        words.judged,
-    )
+    most = 1024
+    while True:
+        firsts, lasts, places = np.empty(most, np.int64), np.empty(most, np.int64), np.empty((most, 2), np.int64)
+        spans = (found.ids, points, found.starts, found.ends, found.offsets, owners, owner)
+        count = _stretches(*spans, table.marks, table.counts, firsts, lasts, places)
+        if count <= most:
+            break
+        most = count
+    firsts, lasts, places = firsts[:count], lasts[:count], places[:count]
+    lows, highs = found.starts[firsts].tolist(), found.ends[lasts - 1].tolist()
+    new = [
+        table.rejoined(points[low:high].tobytes().decode("utf-32-le")) for low, high in zip(lows, highs, strict=True)
+    ]
+    sizes = np.array([len(starts) for starts, _, _ in new], np.int64)
+    np.add.at(counts, places[:, 0], sizes - places[:, 1])
+    starts, ends, ids = (np.concatenate(column) for column in zip(*new, strict=True)) if new else _NO_WORDS_AT
+    return firsts, lasts, _sums(sizes), starts, ends, ids
+
+
+_NO_WORDS_AT = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
 
 
 def _sums(counts: npt.NDArray[Any]) -> Ints:
@@ -512,45 +403,52 @@ def splitters(texts: TextBatch, default_language: str) -> tuple[list[Any], Ints]
     return found, np.array([numbers[language] for language in languages], np.int64)
 
 
-def datatrove_words(texts: TextBatch, default_language: str) -> Words:
-    """Words as datatrove's tokenizer of each text's language finds them, `default_language` where it is null.
-
-    To be asked for as `texts.view(datatrove_words, "en")`.
-    """
+def numbered_words(texts: TextBatch, default_language: str) -> NumberedWords:
+    """View: words as datatrove's tokenizer of each text's language finds them, `default_language` where it is null."""
     found, owners = texts.view(splitters, default_language)
-    keyed = texts.view(keyed_white_words)
-    chunks = keyed.words
+    of_rules = [isinstance(splitter, WordSplitter) for splitter in found]
     counts = np.zeros(len(texts), np.int64)
-    tables: dict[int, _Found] = {}
     whole: dict[int, tuple[npt.NDArray[np.uint32], Ints, Ints]] = {}
+    tables: dict[int, tuple[DividedChunks, int]] = {}
+    split = texts.view(chunks) if any(of_rules) else None
+    known = vocabulary() if split is None else split.vocabulary
     for owner, splitter in enumerate(found):
-        if isinstance(splitter, WordSplitter):
-            table = tables[owner] = _table(splitter).find(splitter, keyed, owners, owner)
-            own = table.before[chunks.offsets[1:]] - table.before[chunks.offsets[:-1]]
-            counts = np.where(owners == owner, own, counts)
+        if split is not None and of_rules[owner]:
+            table: DividedChunks = known.remembered(DividedChunks, splitter)
+            tables[owner] = table, table.count(split, owners, owner, counts)
             continue
         for text in np.flatnonzero(owners == owner).tolist():  # by a model, which needs whole texts
             whole[text] = splitter.located(texts.texts[text].as_py())
             counts[text] = len(whole[text][1])
+    spliced: dict[int, _Spliced] = {}
+    for owner, (table, marks) in tables.items():
+        assert split is not None
+        spliced[owner] = (_NO_WORDS_AT[0], _NO_WORDS_AT[0], np.zeros(1, np.int64), *_NO_WORDS_AT)
+        if marks & _REJOINS:
+            spliced[owner] = _rejoined(table, split, texts.points, owners, owner, counts)
     offsets = _sums(counts)
-    starts, ends = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+    starts, ends, ids = room(offsets[-1], np.int64), room(offsets[-1], np.int64), room(offsets[-1], np.int32)
     points, extra, behind = texts.points, [texts.points], len(texts.points)
     for text, (own_points, low, high) in whole.items():
+        words = slice(offsets[text], offsets[text + 1])
+        ids[words] = known.words.numbers_at(own_points, low, high)
         length = int(texts.lengths[text])
         moved = np.where(low < length, texts.offsets[text], behind - length)
-        starts[offsets[text] : offsets[text + 1]] = low + moved
-        ends[offsets[text] : offsets[text + 1]] = high + moved
+        starts[words] = low + moved
+        ends[words] = high + moved
         if len(own_points) > length:
             extra.append(own_points[length:])
             behind += len(own_points) - length
     if len(extra) > 1:
         points = np.concatenate(extra)
-    spans = (chunks.starts, chunks.ends, chunks.offsets, owners)
-    for owner, table in tables.items():
-        pieces = (table.entries, table.counts, table.bounds, table.sizes)
-        _divide(*spans, owner, *pieces, offsets, starts, ends)
-    words = Words(points, starts, ends, offsets, owners >= 0)
-    for owner, table in tables.items():
-        if (table.marks & _REJOINS).any():
-            words = _rejoined(found[owner], chunks, table, words)
-    return words
+    for owner, (table, _) in tables.items():
+        assert split is not None
+        spans = (split.starts, split.ends, split.ids, split.offsets, owners, owner)
+        pieces = (table.counts, table.firsts, table.sizes, table.pieces)
+        _divide(*spans, *pieces, offsets, spliced[owner], starts, ends, ids)
+    return NumberedWords(Words(points, starts, ends, offsets, owners >= 0), ids, known)
+
+
+def datatrove_words(texts: TextBatch, default_language: str) -> Words:
+    """The words alone.  To be asked for as `texts.view(datatrove_words, "en")`."""
+    return texts.view(numbered_words, default_language).words

@@ -155,8 +155,8 @@ def test_both_families_share_the_search(monkeypatch):
     from quality_signals import bad_words as module
 
     calls = []
-    search = module._search
-    monkeypatch.setattr(module, "_search", lambda *given: calls.append(1) or search(*given))
+    search = module._search_texts
+    monkeypatch.setattr(module, "_search_texts", lambda *given: calls.append(1) or search(*given))
     shared = SharedTexts(batch_of(["xxx", "plain"]))
     for annotator in ANNOTATORS:
         annotator.annotate_texts(shared)

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from quality_signals import c4_tfds_sentences
 from quality_signals.batches import batch_of
+from quality_signals.c4_chunks import chunk_bits, line_bits
 from quality_signals.c4_tfds import C4Tfds
 from quality_signals.c4_tfds_sentences import ABBREVIATIONS, abbreviation_keys, count_sentences
+from quality_signals.chunks import chunks
 from quality_signals.codepoints import class_table, code_points
+from quality_signals.text_batch import SharedTexts
 
 
 def count(text):
@@ -41,6 +44,18 @@ def count(text):
 )
 def test_examples(text, sentences):
     assert count(text) == sentences
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "Mr", ".", "!", '"', ")", "e.g.", "B", "1.5", "\u4e2d", " ", " ", "\u3000"])).map(
+        "".join
+    )
+)
+def test_chunks_tell_the_sentences(text):
+    found = SharedTexts(batch_of([text])).of().view(chunks)
+    bits = found.vocabulary.chunks.facts(chunk_bits)
+    assert line_bits(found.ids, 0, len(found), bits)[2] == count(text)
 
 
 def plain(text):

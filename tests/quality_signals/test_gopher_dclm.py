@@ -7,7 +7,6 @@ import re
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,7 +219,7 @@ def test_fast_path_is_the_plain_one(text):
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_words_of_a_batch(texts):
     found = SharedTexts(batch_of(texts)).of(None)
-    starts, ends, _, first = break_words(found)
+    starts, ends, first = break_words(found)
     words = [found.points[a:b].tobytes().decode("utf-32-le") for a, b in zip(starts, ends, strict=True)]
     assert [words[a:b] for a, b in zip(first[:-1], first[1:], strict=True)] == [plain_words(text) for text in texts]
 
@@ -259,15 +258,10 @@ def test_value_and_threshold():
     assert (row["rule"], row["value"]) == ("min_words", 0.0)
 
 
-def test_equal_keys_of_long_words_are_compared():
-    """Long words and lines are found by their hashes, and told apart by their characters."""
-    points = np.arange(97, 117, dtype=np.uint32)
-    starts, ends = np.array([0, 10, 0]), np.array([10, 20, 10])
-    keys = np.full(3, 1 << 63, np.uint64)
-    rows = gopher_dclm._count_ngrams(points, starts, ends, keys, np.array([0, 3]))
-    assert rows[0, 0] == 3 and rows[0, 2] == 0
-    keys[:] = 5  # exact keys are not compared
-    assert gopher_dclm._count_ngrams(points, starts, ends, keys, np.array([0, 3]))[0, 2] == 2 * 20
+def test_a_mark_that_is_a_letter_belongs_to_the_space_before_it():
+    texts = ["x \uff9e", "\uff9e", "x\n\uff9ey", "x \uff9ey\uff9e"]
+    rows = GopherDclm().annotate(batch_of(texts)).to_pylist()
+    assert [row["n_ngram_words"] for row in rows] == [plain(text)["n_ngram_words"] for text in texts] == [1, 1, 3, 2]
 
 
 def test_kinds_schema_and_empty_batches():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quality_signals.batches import batch_of
-from quality_signals.line_views import Lines, python_lines, split_lines
+from quality_signals.line_views import Lines, line_chunks, may_repeat, python_lines, split_lines
 from quality_signals.text_batch import SharedTexts, TextBatch
 
 TEXTS = st.lists(
@@ -38,6 +39,25 @@ def test_lines_are_those_of_python(texts: list[str]) -> None:
     shared = batch(texts)
     assert strings(shared, shared.view(python_lines)) == [text.splitlines() for text in texts]
     assert strings(shared, shared.view(split_lines)) == [text.split("\n") for text in texts]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", " a", "b c", "b c\u3000", "", " ", "\u2028", "x" * 40]), max_size=9), max_size=4
+    )
+)
+def test_lines_that_may_repeat(rows: list[list[str]]) -> None:
+    texts = ["\n".join(lines) for lines in rows]
+    shared = batch(texts)
+    stripped = [[line.strip() for line in text.split("\n")] for text in texts]
+    expected = [
+        [(lines.count(inner) > 1) if inner else bool(line) for line, inner in zip(text.split("\n"), lines, strict=True)]
+        for text, lines in zip(texts, stripped, strict=True)
+    ]
+    assert shared.view(may_repeat).tolist() == sum(expected, [])
+    words = [[len(line.split()) for line in text.split("\n")] for text in texts]
+    assert np.diff(shared.view(line_chunks)).tolist() == sum(words, [])
 
 
 def test_every_line_break_and_no_other() -> None:

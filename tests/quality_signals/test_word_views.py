@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quality_signals import strings as string_tables
 from quality_signals import word_views
 from quality_signals.batches import batch_of
 from quality_signals.text_batch import SharedTexts, TextBatch
-from quality_signals.word_views import ChunkTable, Words, datatrove_words, white_words
-from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
+from quality_signals.word_views import Words, datatrove_words, numbered_words, white_words
+from quality_signals.words import MAX_RUN_CHARS, word_splitter
 
 RULED = ["en", "de", "fr", "ru", "bg", "sv", "xx"]
 SIGNS = (
@@ -132,26 +133,35 @@ def test_words_that_do_not_stand_in_their_text(monkeypatch) -> None:  # type: ig
     assert strings(words) == [["a", "new"], ["8", "a.m.", ":-)"], ["x", "new"], ["z"]]
 
 
-def test_the_table_is_emptied_when_it_is_full(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    splitter = word_splitter("en")
-    assert isinstance(splitter, WordSplitter)
-    monkeypatch.setattr(word_views, "_tables", {splitter: ChunkTable(splitter)})
-    monkeypatch.setattr(word_views, "MAX_CHUNKS", 3_000)
-    table = word_views._tables[splitter]
+def test_a_full_vocabulary_gives_way_to_a_new_one(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(string_tables, "MAX_STRINGS", 3_000)
+    monkeypatch.setattr(string_tables, "_current", string_tables.Vocabulary())
+    vocabularies = []
     for number in range(6):
         texts = [" ".join(f"word{i}, ({i}.{number})" for i in range(900 * number, 900 * number + 900))]
-        assert strings(shared(texts).view(datatrove_words, "en")) == [naive(texts[0], "en")]
-        assert table._known < 3_000 + 1_900
-    assert table._measured == table._known
+        batch = shared(texts)
+        assert strings(batch.view(datatrove_words, "en")) == [naive(texts[0], "en")]
+        vocabularies.append(batch.view(numbered_words, "en").vocabulary)
+        assert (
+            vocabularies[-1].chunks.known < 3_000 + 1_900 + 2_000
+        )  # exceptions of the language are there from the start
+    assert len({id(each) for each in vocabularies}) > 1
 
 
-def test_endless_runs_are_one_word_and_not_remembered() -> None:
+def test_numbers_are_those_of_the_words() -> None:
+    texts = shared(
+        ["Don't stop :-) (stop) caf\u00e9-", "8 a.m. don't", "stop\u4e2d\u6587"], ["en", "de", "no such language"]
+    )
+    found = texts.view(numbered_words, "en")
+    known = found.vocabulary.words
+    words = [known.utf8[known.bounds[i] : known.bounds[i + 1]].tobytes().decode() for i in found.ids.tolist()]
+    assert words == sum(strings(found.words), [])
+    assert [known.lengths[i] for i in found.ids.tolist()] == [len(word) for word in words]
+
+
+def test_endless_runs_are_one_word() -> None:
     text = "x" + "-y" * MAX_RUN_CHARS
-    splitter = word_splitter("en")
-    assert isinstance(splitter, WordSplitter)
-    before = word_views._table(splitter)._known
     assert strings(shared([f"{text} a"]).view(datatrove_words, "en")) == [[text, "a"]]
-    assert word_views._table(splitter)._known <= before + 1
 
 
 def test_threads_share_a_table() -> None:
