@@ -71,6 +71,8 @@ def email(buf: bytes, start: int, end: int, at: int, lo: int, hi: int) -> Span |
         return None
     if after == 0x3A and local == b"git":
         return None
+    if domain.lower().startswith(b"openssh.com") or domain.lower().startswith(b"libssh.org"):
+        return None  # names of algorithms: sk-ssh-ed25519@openssh.com
     if before == 0x3A and url_password(buf, start, lo) is not None:
         return None
     return Span(start, end, "EMAIL", 1.0)
@@ -114,7 +116,7 @@ _SPECIAL_V6 = [
 _V4_RANGES = [(int(n.network_address), int(n.broadcast_address)) for n in _SPECIAL_V4]
 _V6_RANGES = [(int(n.network_address), int(n.broadcast_address)) for n in _SPECIAL_V6]
 _VERSION_BEFORE = re.compile(
-    rb"(?:versions?|vers|ver|v|releases?|rel|rev|revision|build|firmware|upgraded?|updated?|java|jdk|section|"
+    rb"(?<![A-Za-z])(?:versions?|vers|ver|v|releases?|rel|rev|revision|build|firmware|upgraded?|updated?|java|jdk|section|posix|rfc|iso|"
     rb"chapter|clause|appendix|figure|table|oid)[\s:=\"'(._]{0,4}\Z",
     re.IGNORECASE,
 )
@@ -157,17 +159,21 @@ MAX_CONTEXT = 64  # bytes of the same line looked at to the left
 
 
 def left_context(buf: bytes, start: int, lo: int, size: int = MAX_CONTEXT) -> bytes:
-    """Up to `size` bytes before `start`, on the same line and after the last redaction."""
+    """Up to `size` bytes before `start`, on the same line and after the last redaction.
+
+    What a redaction touches is no word of its own: an underscore stands for the redaction.
+    """
     head = buf[max(lo, start - size) : start]
     cut = max(head.rfind(b"\n"), head.rfind(b"\r"), head.rfind(_WALL))
-    return head[cut + 1 :]
+    return (b"_" if cut >= 0 and head[cut] == WALL else b"") + head[cut + 1 :]
 
 
 def ipv4(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
     """A public IPv4 address in dotted form; not a version, an object id, a section number or part of a file
     name.
 
-    Four groups below 30 look like a version and need a word such as host, ip, dns or server to the left.
+    Four groups below 30, or three below 10 and a build number, look like a version and need a word such as host, ip,
+    dns or server to the left.
     """
     before = buf[start - 1] if start > lo else 32
     if before in b"-+" or before == 0x2F and not buf[max(lo, start - 2) : start] == b"//":
@@ -184,15 +190,18 @@ def ipv4(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
     beside = buf[max(lo, start - 17) : start]
     lowered = head.lower()
     near = any(word in lowered for word in _ADDRESS_WORDS) and _ADDRESS_NEAR.search(head) is not None
-    if _COMPARED.search(head) or (_VERSION_BEFORE.search(head) and not near):
+    if _COMPARED.search(head) or _VERSION_BEFORE.search(head):
         return None
     if not near and (
         _listed(_LISTED_BEFORE.search(beside)) or _listed(_LISTED_AFTER.match(buf[end : min(hi, end + 20)]))
     ):
         return None  # numbers of a vector path or table run together: "1.41.39.39,5.2"
-    if max(octets) < 30 and not near:
+    if not near and (max(octets) < 30 or max(octets[:3]) < 10 or tuple(octets[:3]) in _OBJECT_IDS):
         return None
     return Span(start, end, "IP_ADDRESS", 0.95 if near else 0.85)
+
+
+_OBJECT_IDS = frozenset(((2, 5, 4), (2, 5, 29), (1, 3, 6)))  # arcs of X.500 and of the Internet (ITU-T X.660)
 
 
 def _listed(match: re.Match[bytes] | None) -> bool:
@@ -224,7 +233,11 @@ def ipv6(buf: bytes, start: int, end: int, lo: int, hi: int) -> Span | None:
         return None
     groups = text.split(b":")
     if b"::" not in text:
-        if all(len(group) == 2 for group in groups) or not any(re.search(rb"[0-9]", g) for g in groups):
+        if (
+            all(len(group) == 2 for group in groups)
+            or max(map(len, groups)) < 2
+            or not any(re.search(rb"[0-9]", g) for g in groups)
+        ):
             return None
         return Span(start, end, "IP_ADDRESS", 0.95)
     filled = [group for group in groups if group]
@@ -264,9 +277,7 @@ ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (62, 62, (16, 17, 18, 19)),  # UnionPay
     (2200, 2204, (16, 17, 18, 19)),  # Mir
 )
-_CARD_NEAR = re.compile(
-    rb"\b(?:cards?|credit|debit|cc|visa|mastercard|amex|maestro|pan|ccnum\w*|card_\w+)\b", re.I
-)
+_CARD_NEAR = re.compile(rb"\b(?:cards?|credit|debit|cc|visa|mastercard|amex|maestro|pan|ccnum\w*|card_\w+)\b", re.I)
 _GROUPED = re.compile(r"\A(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})\Z")
 
 
@@ -304,6 +315,8 @@ def card(run: str, start: int, context: bytes) -> Span | None:
     if not 12 <= len(digits) <= 19 or len(set(digits)) < 2 or not (issued(digits) and luhn(digits)):
         return None
     near = _CARD_NEAR.search(context) is not None
+    if digits.endswith("0000") and not near:
+        return None  # a constant
     if len(run) != len(digits):
         if not _GROUPED.match(run):
             return None
@@ -339,9 +352,7 @@ _CLASS = {"a": "[A-Z]", "n": "[0-9]", "c": "[A-Z0-9]"}
 _PARTS = re.compile(r"(\d+)([anc])")
 _IBAN_REGEX = {
     country: re.compile(
-        country
-        + "[0-9]{2}"
-        + "".join(f"{_CLASS[kind]}{{{count}}}" for count, kind in _PARTS.findall(structure))
+        country + "[0-9]{2}" + "".join(f"{_CLASS[kind]}{{{count}}}" for count, kind in _PARTS.findall(structure))
     )
     for country, structure in IBAN_STRUCTURES.items()
 }

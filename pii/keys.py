@@ -6,14 +6,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
-
-import numpy as np
 
 from pii.checks import url_password
 from pii.kinds import Span
-from pii.scan import WALL, Literals
+from pii.scan import WALL
 
 # (literal that begins every key of the format, pattern).  Formats as their issuers document them; the literal
 # is searched for by one pass over the bytes (`scan.Literals`); ordinary text meets no regular expression.
@@ -59,50 +55,33 @@ FORMATS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
         (b"-----BEGIN ", rb"-----BEGIN (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
     )
 )
+LITERALS: tuple[bytes, ...] = tuple(literal for literal, _ in FORMATS)
 MAX_BLOCK = 16384  # bytes of a private-key block; an RSA key of 16,384 bits has 12.7 kB
-_BASE64_LINE = re.compile(
-    rb"(?:(?:\\r)?\\n|[\s\"'+,#/*;|>-]|[A-Za-z0-9+/=]{16,}|[A-Z][A-Za-z-]+: ?[^\n]{1,80})*"
-)
+_BASE64_LINE = re.compile(rb"(?:(?:\\r)?\\n|[\s\"'+,#/*;|>-]|[A-Za-z0-9+/=]{16,}|[A-Z][A-Za-z-]+: ?[^\n]{1,80})*")
 _END = re.compile(rb"-----END (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _HEX32 = re.compile(rb"[0-9a-f]{32}\Z")
 _WORDLIKE = re.compile(rb"[A-Za-z0-9_]")
 
 
-@cache
-def _literals() -> Literals:
-    return Literals(tuple(literal for literal, _ in FORMATS))
-
-
-def known_formats(buf: bytes) -> Iterator[Span]:
-    """Every key of a known format in a buffer of many documents, as byte spans (a span may not cross a
-    document: the caller checks)."""
-    done = [0] * len(FORMATS)
-    for at, which in _literals().find(np.frombuffer(buf, dtype=np.uint8)).tolist():
-        if at < done[which]:
-            continue
-        found = _known(buf, at, *FORMATS[which])
-        if found is not None:
-            done[which] = max(at + 1, found.end)
-            yield found
-
-
-def _known(buf: bytes, at: int, literal: bytes, pattern: re.Pattern[bytes]) -> Span | None:
+def known(buf: bytes, at: int, which: int, hi: int) -> Span | None:
+    """The key of the format `which` whose literal stands at `at`, in a document that ends at `hi`."""
+    literal, pattern = FORMATS[which]
     standalone = literal not in (b"-----BEGIN ", b"-us")
     if standalone and _word(buf, at - 1):
         return None
-    match = pattern.match(buf, at)
+    match = pattern.match(buf, at, hi)
     if match is None:
         return None
     end = match.end()
     if literal == b"-----BEGIN ":
-        close = _END.search(buf, end, end + MAX_BLOCK)
+        close = _END.search(buf, end, min(hi, end + MAX_BLOCK))
         if close is not None:
-            return Span(at, close.end(), "KEY", 1.0)
-        body = _BASE64_LINE.match(buf, end, end + MAX_BLOCK)
+            return Span(at, close.end(), "PRIVATE_KEY", 1.0)
+        body = _BASE64_LINE.match(buf, end, min(hi, end + MAX_BLOCK))
         last = body.end() if body else end
         while last > end and buf[last - 1] in b" \t\r\n\"'+,#/*;|>-\\":
             last -= 1
-        return Span(at, last, "KEY", 1.0) if last - end >= 32 else None
+        return Span(at, last, "PRIVATE_KEY", 1.0) if last - end >= 32 else None
     if literal == b"-us":
         head = _HEX32.search(buf, max(0, at - 32), at)
         if head is None or _word(buf, head.start() - 1) or _word(buf, end):
@@ -116,7 +95,7 @@ def _known(buf: bytes, at: int, literal: bytes, pattern: re.Pattern[bytes]) -> S
             return None
     if literal == b"sk-" and (value.count(b"-") > 6 or _entropy(value[3:]) < 3.5):
         return None
-    return Span(at, end, "KEY", 1.0)
+    return Span(at, end, "JWT" if literal == b"eyJ" else "KEY", 1.0)
 
 
 def _word(buf: bytes, at: int) -> bool:
@@ -196,12 +175,10 @@ def assigned(buf: bytes, start: int, end: int, anchor: int, lo: int, hi: int) ->
     if any(sequence in lower for sequence in _SEQUENCES):
         return None
     if _PASSWORD.search(name):
-        classes = sum(
-            bool(re.search(pattern, value)) for pattern in (rb"[a-z]", rb"[A-Z]", rb"\d", rb"[^A-Za-z0-9]")
-        )
+        classes = sum(bool(re.search(pattern, value)) for pattern in (rb"[a-z]", rb"[A-Z]", rb"\d", rb"[^A-Za-z0-9]"))
         if len(value) <= 128 and (classes >= 3 or (quoted and classes >= 2 and _entropy(value) >= 2.75)):
             if quoted or (classes >= 3 and b"." not in value and b"/" not in value):
-                return Span(start, end, "KEY", 0.7)
+                return Span(start, end, "PASSWORD", 0.7)
         return None
     strong = _STRONG.search(name) is not None
     if not strong and not _WEAK.search(name):
@@ -240,10 +217,9 @@ def password_in_url(buf: bytes, start: int, at: int, lo: int, hi: int) -> Span |
         return None
     if value.lower() in _COMMON_PASSWORDS or at + 1 >= hi or not _WORDLIKE.match(buf[at + 1 : at + 2]):
         return None
-    return Span(begin, at, "KEY", 0.8)
+    return Span(begin, at, "PASSWORD", 0.8)
 
 
 _COMMON_PASSWORDS = frozenset(
-    b"pass passwd password secret token user username test pass123 mypassword yourpassword "
-    b"your_password".split()
+    b"pass passwd password secret token user username test pass123 mypassword yourpassword your_password".split()
 )

@@ -9,15 +9,40 @@ from typing import NamedTuple
 import pyarrow as pa
 
 # Order matters: it is the last resort when spans of equal length and confidence overlap.
-KINDS: tuple[str, ...] = ("EMAIL", "KEY", "CREDIT_CARD", "IBAN", "IP_ADDRESS", "PHONE")
+KINDS: tuple[str, ...] = (
+    "EMAIL",
+    "PRIVATE_KEY",
+    "JWT",
+    "KEY",
+    "PASSWORD",
+    "CREDIT_CARD",
+    "IBAN",
+    "NATIONAL_ID",
+    "IMEI",
+    "MAC_ADDRESS",
+    "IP_ADDRESS",
+    "PHONE",
+    "GPS",
+    "ADDRESS",
+    "USERNAME",
+    "PERSON",
+    "URL",
+    "LOCATION",
+    "ORGANIZATION",
+    "NRP",
+    "DATE_TIME",
+)
 KIND_ORDER: dict[str, int] = {kind: rank for rank, kind in enumerate(KINDS)}
 PLACEHOLDERS: dict[str, str] = {kind: f"<{kind}>" for kind in KINDS}
+# Kinds that may hold spans of other kinds (a URL with a password, an address with a place).  A detector gives both;
+# which one counts is settled when a policy is applied, among the kinds that it asks for.
+CONTAINERS: frozenset[str] = frozenset(
+    ("ADDRESS", "USERNAME", "PERSON", "URL", "LOCATION", "ORGANIZATION", "NRP", "DATE_TIME")
+)
 
 _SPAN_FIELDS = [
     pa.field("start", pa.int32(), metadata={"unit": "code points", "description": "first code point"}),
-    pa.field(
-        "end", pa.int32(), metadata={"unit": "code points", "description": "one past the last code point"}
-    ),
+    pa.field("end", pa.int32(), metadata={"unit": "code points", "description": "one past the last code point"}),
     pa.field("kind", pa.string(), metadata={"description": " | ".join(KINDS)}),
     pa.field("confidence", pa.float32(), metadata={"description": "0..1, larger is surer"}),
 ]
@@ -26,7 +51,11 @@ APPLIED_TYPE = pa.list_(
     pa.struct(
         [
             *_SPAN_FIELDS,
-            pa.field("action", pa.string(), metadata={"description": "placeholder | keep | drop_document"}),
+            pa.field(
+                "action",
+                pa.string(),
+                metadata={"description": "placeholder | reserved | pseudonym | keep | drop_document"},
+            ),
         ]
     )
 )
@@ -61,6 +90,35 @@ def resolve(spans: Iterable[Span]) -> list[Span]:
         reach = max(reach, span.end)
     taken += _winners(cluster)
     return taken
+
+
+def settle(spans: Iterable[Span]) -> list[Span]:
+    """What a detector gives: overlaps settled by `resolve` within each container kind and among all other kinds;
+    overlapping addresses are one.
+
+    Spans of a container kind may still overlap those of others.  Sorted by start, end and kind.
+    """
+    groups: dict[str, list[Span]] = {}
+    for span in spans:
+        groups.setdefault(span.kind if span.kind in CONTAINERS else "", []).append(span)
+    if "ADDRESS" in groups:
+        groups["ADDRESS"] = _joined(groups["ADDRESS"])
+    settled = [span for group in groups.values() for span in (resolve(group) if len(group) > 1 else group)]
+    if len(groups) > 1:
+        settled.sort(key=lambda span: (span.start, span.end, KIND_ORDER[span.kind]))
+    return settled
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Overlapping spans as one, with the surest's confidence: a street and a unit may be found each by itself."""
+    out: list[Span] = []
+    for span in sorted(spans):
+        if out and span.start < out[-1].end:
+            last = out[-1]
+            out[-1] = last._replace(end=max(last.end, span.end), confidence=max(last.confidence, span.confidence))
+        else:
+            out.append(span)
+    return out
 
 
 def _winners(cluster: list[Span]) -> list[Span]:

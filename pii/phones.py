@@ -41,6 +41,7 @@ _NANP_LOOSE = re.compile(
 )
 _TRUNK = re.compile(r"\A0[1-9](?:\d{0,3})([ .])\d{2,7}(?:\1\d{2,4}){1,3}\Z|\A0[1-9]\d{1,3}[ /-]\d{6,8}\Z")
 _GROUPS = re.compile(r"\A\(?\d{1,12}\)?(?:[ ./-]{1,3}\(?\d{1,8}\)?){0,5}\Z")
+_COUNTING = "01234567890123456789"  # 123-456-7890 stands for a number in every manual
 _INTERNATIONAL = re.compile(r"\A\+\d[\d ()./-]{6,22}\d\Z")
 
 
@@ -61,7 +62,10 @@ def _plan(number: str, region: str | None) -> int:
 def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
     """Numbers in `run`, whose first byte is at `start`; `context` is the line before it, `after` up to 16
     bytes."""
-    digits = sum(c.isdigit() for c in run)
+    plain = "".join(c for c in run if c.isdigit())
+    digits = len(plain)
+    if len(plain) >= 9 and (plain in _COUNTING or plain[::-1] in _COUNTING):
+        return []
     tail = _EXTENSION.match(after)
     extension = tail.end() if tail else 0
     joined = not tail and after[:1] != b"" and (after[:1].isalnum() or after[:1] in b"_%$=\x01")
@@ -103,9 +107,7 @@ def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
             found.append(Span(start + match.start(), start + match.start() + size, "PHONE", 0.85))
     if not found and digits in (10, 11, 13):
         loose = _NANP_LOOSE.fullmatch(run)
-        if loose and (
-            extension or run[0] == "(" or run.startswith(("001-", "1-")) or loose.group("s") == "-"
-        ):
+        if loose and (extension or run[0] == "(" or run.startswith(("001-", "1-")) or loose.group("s") == "-"):
             found.append(Span(start, start + len(run) + extension, "PHONE", 0.6))
     if not found and whole and 9 <= digits <= 11 and _TRUNK.match(run):
         found.append(Span(start, start + len(run) + extension, "PHONE", 0.55))

@@ -36,7 +36,6 @@ from quality_signals.edits import COLUMN as EDITS_COLUMN
 CORPORA = "corpora"
 WATERFALL = "waterfall.parquet"
 UNIT_RECORDS = "units.json"
-PII = "pii@1"
 LICENSE = "license@1"
 PII_TYPE = pa.list_(
     pa.struct(
@@ -216,7 +215,7 @@ class CurateUnits:
             verdict = np.where(decision.passed, TRAIN, np.where(held_out, HELD_OUT, "dropped"))
             _name_fixed_steps(decision, fixed, known[SPLIT].column("scope_rule").to_pylist(), opted_out)
             tally = tallies[variant.name]
-            kept, left = _edited(corpus, batch, known, variant, decision, train, text_bytes, tally)
+            kept, left = _edited(corpus, batch, known, variant, decision, train, text_bytes, tally, self.policy)
             writers[variant.name, TRAIN].write(kept)
             writers[variant.name, HELD_OUT].write(corpus.filter(pa.array(held_out)))
             writers[variant.name, WATERFALL].write(_waterfall(batch, known, verdict, decision))
@@ -237,7 +236,10 @@ class CurateUnits:
         if self.policy is not None:
             import pii
 
-            redacted, applied, drop = pii.redact_batch(columns["text"], known[PII].column("spans"), self.policy)
+            spans = pii.policy_spans(
+                self.policy, {name: known[name].column("spans") for name in self.policy.annotators}
+            )
+            redacted, applied, drop = pii.redact_batch(columns["text"], spans, self.policy)
             columns["text"], columns["pii"] = redacted, applied.cast(PII_TYPE)
             allowed = ~drop.to_numpy(zero_copy_only=False)
         arrays = [columns[field.name].cast(field.type) for field in CORPUS_SCHEMA]
@@ -253,6 +255,7 @@ def _edited(
     train: npt.NDArray[np.bool_],
     text_bytes: npt.NDArray[np.int64],
     tally: _VariantTally,
+    policy: Any,
 ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
     """The training rows with the variant's edits, and [rows of batch] bytes of text that the edits leave of each.
 
@@ -278,7 +281,7 @@ def _edited(
         alive &= ~dropped
     passed = pa.array(decision.passed)
     chosen = [AppliedEdits(step.name, step.rows[decision.passed], step.edits.filter(passed)) for step in steps]
-    kept, sizes = edit_rows(kept, batch.column("text").filter(passed), chosen)
+    kept, sizes = edit_rows(kept, batch.column("text").filter(passed), chosen, policy)
     for name, size in sizes.items():
         tally.by_step.setdefault(name, [0, 0])[1] += int((left[decision.passed] - size).sum())
         left[decision.passed] = size

@@ -473,8 +473,9 @@ class Driver:
         needs |= {name for name in optional if name in self.recipe.annotator_names}
         if self.recipe.dedup is not None:
             needs.add(DEDUP)
-        if self.recipe.pii_policy() is not None:
-            needs.add(curate.PII)
+        policy = self.recipe.pii_policy()
+        if policy is not None:
+            needs.update(policy.annotators)
         return needs
 
     def _curate_stage(self, variant: curate.Variant) -> Stage:

@@ -69,10 +69,10 @@ def join_redactions(
 ) -> tuple[list[Edit], list[Span]]:
     """Edits that delete and redact at once, and the spans that still say something about the text.
 
-    edits, spans: each sorted and disjoint, in code points of the same text.  spans: kind, action ('placeholder' or
-    'keep').  A span inside a deleted one goes; where it reaches out of one, what is left of it is replaced.  Where
-    an edit puts other than white space in the place of personal data, the whole edited span is redacted: its
-    replacement may repeat the data.
+    edits, spans: each sorted and disjoint, in code points of the same text.  spans: kind, action, and the replacement
+    where it is not the placeholder of the kind.  A span inside a deleted one goes; where it reaches out of one, what is
+    left of it is replaced.  Where an edit puts other than white space in the place of personal data, the whole edited
+    span is redacted: its replacement may repeat the data.
     """
     kept: list[Span] = []
     joined: list[Edit] = []
@@ -82,7 +82,7 @@ def join_redactions(
         start, end = span["start"], span["end"]
         while waiting and waiting[0].end <= start:
             joined.append(waiting.pop(0))
-        redacts = span["action"] == "placeholder"
+        redacts = span["action"] not in ("keep", "drop_document")
         gone = False
         if not redacts:
             gone = any(not each.replacement.strip() and each.start <= start and end <= each.end for each in waiting[:1])
@@ -105,17 +105,19 @@ def join_redactions(
         kept.append(span)
         start = max(start, done)
         if redacts and start < end:
-            joined.append(Edit(start, end, placeholders[span["kind"]], f"pii/{span['kind']}"))
+            replacement = span.get("replacement") or placeholders[span["kind"]]
+            joined.append(Edit(start, end, replacement, f"pii/{span['kind']}"))
             done = end
     return joined + waiting, kept
 
 
 def edit_rows(
-    corpus: pa.RecordBatch, extracted: pa.Array, steps: Sequence[AppliedEdits]
+    corpus: pa.RecordBatch, extracted: pa.Array, steps: Sequence[AppliedEdits], policy: Any = None
 ) -> tuple[pa.RecordBatch, dict[str, Ints]]:
     """The rows of a corpus, redacted already, with the edits of a variant; and [rows] UTF-8 bytes after each step.
 
-    extracted: the texts before redaction.  The bytes after a step are those of the text before redaction, too.
+    extracted: the texts before redaction.  policy: the `pii.Policy` that redacted them.  The bytes after a step are
+    those of the text before redaction, too.
     """
     edits, edited = no_edits(corpus.num_rows), extracted
     sizes = {}
@@ -128,10 +130,13 @@ def edit_rows(
     both = changed & (pii.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) > 0)
     text = pc.if_else(pa.array(changed), edited, corpus.column("text"))
     if both.any():
-        from pii import PLACEHOLDERS
+        from pii import PLACEHOLDERS, with_replacements
 
         rows = np.flatnonzero(both)
-        pairs = [join_redactions(as_edits(edits[row].as_py()), pii[row].as_py(), PLACEHOLDERS) for row in rows.tolist()]
+        pairs = []
+        for row in rows.tolist():
+            spans = with_replacements(extracted[row].as_py(), pii[row].as_py(), policy)
+            pairs.append(join_redactions(as_edits(edits[row].as_py()), spans, PLACEHOLDERS))
         joined = pa.array([[edit._asdict() for edit in each] for each, _ in pairs], EDITS)
         text = pc.replace_with_mask(text, pa.array(both), apply_to_column(extracted.take(pa.array(rows)), joined))
         places = np.arange(corpus.num_rows)

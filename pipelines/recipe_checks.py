@@ -299,14 +299,24 @@ class Resolution:
         recipe = self.recipe
         # Without variants the pii block serves `redact`, which finds and replaces in one pass.
         pii_annotated = recipe.pii is not None and bool(recipe.variants)
-        full = self.known.full_names("pii")
-        if pii_annotated and full:
-            self.annotators.needs(("pii",), full[0], of_key=True)
+        if pii_annotated and self.known.full_names("pii"):
+            for name in self._pii_annotators():
+                self.annotators.needs(("pii",), name, of_key=True)
         for entry in self.annotators.entries:
             for name in entry.needs:
                 self.annotators.needs(entry.path, name)
         if recipe.dedup is not None:
             self._dedup(recipe.dedup)
+
+    def _pii_annotators(self) -> tuple[str, ...]:
+        """Those whose spans the policy is applied to; of a policy that cannot be read, told elsewhere, the usual one."""
+        from pii.policy import PolicyError, load_policy
+
+        assert self.recipe.pii is not None
+        try:
+            return load_policy(self.recipe.pii.policy).annotators
+        except PolicyError:
+            return tuple(self.known.full_names("pii")[:1])
 
     def _dedup(self, asked: Dedup) -> None:
         from pipelines.find_duplicates import FindDuplicates  # brings Beam

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipelines.annotate import annotate_rows, annotator
 from pipelines.curate import PII_TYPE
 from pipelines.documents import DOCUMENT_SCHEMA
+from pipelines.errors import UsageError
 
 REDACTED_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("pii", PII_TYPE)])
 
@@ -18,10 +19,22 @@ REDACTED_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, pa.field("pii", PII_TYPE)])
 class Redaction:
     """Applied by ingest to every batch before it is written, so that unredacted text never reaches the disk.
 
-    policy: a `pii.Policy`.
+    policy: a `pii.Policy`.  Raises UsageError when constructed for one whose key cannot be read or whose detectors are
+    not installed, so that no file is read before.
     """
 
     policy: Any
+
+    def __post_init__(self) -> None:
+        from pii import PolicyError
+
+        try:
+            for name in self.policy.annotators:
+                annotator(name)
+            if self.policy.key is not None:
+                self.policy.key.read()
+        except (PolicyError, ImportError) as error:
+            raise UsageError(f"pii policy {self.policy.name!r}: {error}") from None
 
     @property
     def schema(self) -> pa.Schema:

@@ -6,14 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pii import ANNOTATORS, KINDS, detect
+from pii import ANNOTATORS, KINDS, detect, load_policy
 from pii.annotate import detect_texts
 from pii.checks import iban_lengths, issued, luhn
-from pii.kinds import Span, resolve
+from pii.kinds import CONTAINERS, Span, resolve, settle
+
+DEFAULT = load_policy("default")
 
 
 def found(text: str, least: float = 0.5) -> list[tuple[str, str]]:
-    return [(s.kind, text[s.start : s.end]) for s in detect(text) if s.confidence >= least]
+    """What the default policy acts on."""
+    spans = (s for s in detect(text) if s.confidence >= least and DEFAULT.kinds[s.kind].detect)
+    return [(s.kind, text[s.start : s.end]) for s in spans]
 
 
 @pytest.mark.parametrize(
@@ -89,11 +93,13 @@ def test_ip(text: str, address: str) -> None:
         "std::vector abc::def a::b dead::beef",
         "00:1B:44:11:3A:B7",
         "00:11:22:33:44:55:66:77",
+        "from section 7.2.1.1 on",
+        "1:2:3:4:5:6:7:8",
         "12:30:45",
     ],
 )
 def test_no_ip(text: str) -> None:
-    assert found(text) == []
+    assert [span for span in found(text) if span[0] == "IP_ADDRESS"] == []
 
 
 @pytest.mark.parametrize(
@@ -202,11 +208,7 @@ def test_iban_registry() -> None:
 
 BODY = "\n".join(["MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF8PbnGy0AHB7MhgHcTz6sE2I2yPB"] * 6)
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\n" + BODY + "\n-----END " + "RSA PRIVATE KEY-----"
-JWT = (
-    "eyJhbGciOiJub25lIiwidHlwIjoiRkFLRSJ9"
-    ".eyJzdWIiOiJmYWtlLWFscWpEOSJ9"
-    ".D1LWINJ1yYBFvh3cpzNNybuXMVp0OeCQVSVkZepp1U9"
-)
+JWT = "eyJhbGciOiJub25lIiwidHlwIjoiRkFLRSJ9.eyJzdWIiOiJmYWtlLWFscWpEOSJ9.D1LWINJ1yYBFvh3cpzNNybuXMVp0OeCQVSVkZepp1U9"
 
 
 @pytest.mark.parametrize(
@@ -220,17 +222,26 @@ JWT = (
         ),
         ("sk_live_" + "FAKEymXs9GqZS6Tp14MHdMzV", "sk_live_FAKEymXs9GqZS6Tp14MHdMzV"),
         ("&key=AIza" + "SyBTtfbvxgpHfw13LJF8oUnYsFI7IjCVGJA&x", "AIzaSyBTtfbvxgpHfw13LJF8oUnYsFI7IjCVGJA"),
-        ("Bearer " + JWT, JWT),
-        (PEM, PEM),
         ('api_key = "5849cea82544f4de55e4bcf6fa0fb64f"', "5849cea82544f4de55e4bcf6fa0fb64f"),
         ("secret: Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Ojgllx\n", "Vz5i3feWJsbeJDQmUU22TjDxUHst2n02s4Ojgllx"),
         ('"clientSecret": "q8Zr2Lw0Xp7Vt5Ny3Kd9"', "q8Zr2Lw0Xp7Vt5Ny3Kd9"),
-        ('password = "hT7!kq29_z"', "hT7!kq29_z"),
-        ("postgres://app:s3cr3tpw@db.example.com/x", "s3cr3tpw"),
     ],
 )
 def test_key(text: str, secret: str) -> None:
     assert found(text) == [("KEY", secret)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "secret"),
+    [
+        ("Bearer " + JWT, "JWT", JWT),
+        (PEM, "PRIVATE_KEY", PEM),
+        ('password = "hT7!kq29_z"', "PASSWORD", "hT7!kq29_z"),
+        ("postgres://app:s3cr3tpw@db.example.com/x", "PASSWORD", "s3cr3tpw"),
+    ],
+)
+def test_secrets_of_other_kinds(text: str, kind: str, secret: str) -> None:
+    assert found(text) == [(kind, secret)]
 
 
 @pytest.mark.parametrize(
@@ -271,19 +282,14 @@ def test_batch_equals_single_and_sliced() -> None:
     assert out.schema.equals(annotator.schema, check_metadata=True)
     expected = [[s._asdict() for s in detect(t or "")] for t in texts]
     for row, spans in zip(out.column("spans").to_pylist(), expected, strict=True):
-        assert [(s["start"], s["end"], s["kind"]) for s in row] == [
-            (s["start"], s["end"], s["kind"]) for s in spans
-        ]
-    assert (
-        annotator.annotate(batch.slice(2, 3)).column("spans").to_pylist()
-        == out.column("spans").to_pylist()[2:5]
-    )
+        assert [(s["start"], s["end"], s["kind"]) for s in row] == [(s["start"], s["end"], s["kind"]) for s in spans]
+    assert annotator.annotate(batch.slice(2, 3)).column("spans").to_pylist() == out.column("spans").to_pylist()[2:5]
 
 
 def test_nothing_crosses_documents() -> None:
     data = b"bob@exam" + b"ple.com" + b"4111 1111 " + b"1111 1111" + b"-----BEGIN RSA PRIVATE" + b" KEY-----"
     offsets = np.cumsum([0, 8, 7, 10, 9, 22, 9])
-    assert detect_texts(data, offsets) == [[] for _ in range(6)]
+    assert [[s for s in spans if s.kind != "URL"] for spans in detect_texts(data, offsets)] == [[] for _ in range(6)]
 
 
 def test_resolution_rule() -> None:
@@ -291,14 +297,33 @@ def test_resolution_rule() -> None:
     assert resolve([Span(2, 8, "EMAIL", 1.0), long]) == [long]  # longest
     sure = Span(0, 4, "PHONE", 0.9)
     assert resolve([Span(2, 6, "EMAIL", 0.8), sure]) == [sure]  # then surest
-    assert resolve([Span(0, 4, "PHONE", 0.8), Span(0, 4, "EMAIL", 0.8)]) == [
-        Span(0, 4, "EMAIL", 0.8)
-    ]  # then kind
+    assert resolve([Span(0, 4, "PHONE", 0.8), Span(0, 4, "EMAIL", 0.8)]) == [Span(0, 4, "EMAIL", 0.8)]  # then kind
     touching = [Span(0, 4, "PHONE", 0.9), Span(4, 8, "EMAIL", 0.8)]
     assert resolve(reversed(touching)) == touching
     chain = [Span(0, 5, "EMAIL", 1), Span(4, 12, "EMAIL", 1), Span(11, 16, "EMAIL", 1)]
     assert resolve(chain) == [chain[1]]
 
 
+def test_container_kinds_overlap_others() -> None:
+    text = "see https://app:s3cr3tpw@db.example.com/x"
+    assert [(s.kind, text[s.start : s.end]) for s in detect(text)] == [
+        ("URL", "https://app:s3cr3tpw@db.example.com/x"),
+        ("PASSWORD", "s3cr3tpw"),
+    ]
+    spans = [Span(0, 9, "URL", 1.0), Span(2, 5, "EMAIL", 1.0), Span(4, 6, "PHONE", 0.9), Span(7, 12, "URL", 1.0)]
+    assert settle(spans) == spans[:2]
+
+
 def test_kinds_are_closed() -> None:
-    assert set(KINDS) == {"EMAIL", "IP_ADDRESS", "PHONE", "CREDIT_CARD", "IBAN", "KEY"}
+    assert set(KINDS) >= {
+        "EMAIL",
+        "IP_ADDRESS",
+        "PHONE",
+        "CREDIT_CARD",
+        "IBAN",
+        "KEY",
+        "NATIONAL_ID",
+        "PERSON",
+        "ADDRESS",
+    }
+    assert set(KINDS) >= CONTAINERS and len(set(KINDS)) == len(KINDS)

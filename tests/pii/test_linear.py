@@ -73,6 +73,51 @@ UNITS = [
     "+49 30 1234567 ",
     "a.b.c@",
     "me ",
+    "1.1234, 2.1234 ",
+    "lat 1.1234,",
+    "12 Main Street, ",
+    "12 A ",
+    "Rue ",
+    "Rue de la ",
+    "strasse 1 ",
+    "Apt. 1 ",
+    "Box 1\n",
+    "www.",
+    "a.com",
+    "a.com/",
+    "http://a.b/",
+    "http://",
+    "://",
+    "<a> ",
+    "\n<ab> ",
+    "\nab_c: ",
+    "\nab_c: x\ncd_e: y",
+    " @abc",
+    "thanks @abc ",
+    "aa:bb:cc:",
+    "aa:bb:cc:dd:ee:ff ",
+    "aa-bb-cc-dd-ee-ff-",
+    "aaaa.bbbb.",
+    "123-45-6789 ",
+    "123.456.789-",
+    "ssn 123456789 ",
+    "AB 12 34 ",
+    "X1234567L",
+    "ABCDEF12A12A123A",
+    "123456-123A",
+    "490154203237518 ",
+    "imei 490154203237518\n",
+    "12°",
+    "12°34'56\"N ",
+    "Mr. ",
+    "Mr. A ",
+    "my name is A",
+    "Signed-off-by: A B\n",
+    "<EMAIL_0123456789ab>",
+    "user-000000000000@example.com",
+    "192.0.2.",
+    "username_1",
+    "+1-202-555-0100",
 ]
 SECONDS_PER_MB = 8.0  # the slowest takes 1-2 s on an idle core; quadratic work on 1 MB takes minutes
 
@@ -82,23 +127,25 @@ def warm() -> None:
     detect("x bob@example.com +1 212 555 0123 ghp_ é")
 
 
+def seconds(text: str) -> float:
+    """The least of two where it is not quick: a collection of garbage may fall into one."""
+    best = float("inf")
+    for _ in range(2):
+        start = time.process_time()
+        detect(text)
+        best = min(best, time.process_time() - start)
+        if best < 0.1:
+            break
+    return best
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_time_is_linear(unit: str) -> None:
-    small, large = (unit * (size // len(unit) + 1) for size in (60_000, 240_000))
-
-    def seconds(text: str) -> float:
-        """The least of three: a collection of garbage may fall into one."""
-        times = []
-        for _ in range(3):
-            start = time.process_time()
-            detect(text)
-            times.append(time.process_time() - start)
-        return min(times)
-
-    of_small, of_large = seconds(small), seconds(large)
-    assert of_large < SECONDS_PER_MB * 0.24
+    small, large = (unit * (size // len(unit) + 1) for size in (25_000, 100_000))
+    of_large = seconds(large)
+    assert of_large < SECONDS_PER_MB * 0.1
     # Four times the text; a fixed part of 20 ms evens out the clock's steps.
-    assert of_large < 10 * of_small + 0.25
+    assert of_large < 0.1 or of_large < 10 * seconds(small) + 0.25
 
 
 @pytest.mark.slow
@@ -108,4 +155,4 @@ def test_one_megabyte(unit: str) -> None:
     start = time.process_time()
     spans = detect(text)
     redact(text, spans, load_policy("default"))
-    assert time.process_time() - start < SECONDS_PER_MB
+    assert time.process_time() - start < SECONDS_PER_MB + len(spans) * 40e-6  # what is found must be replaced, too

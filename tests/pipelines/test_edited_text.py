@@ -70,6 +70,13 @@ def ranges(draw: st.DrawFn) -> list[tuple[int, int]]:
     return list(zip(places[::2], places[1::2], strict=False))
 
 
+def test_other_replacements_than_placeholders() -> None:
+    spans = [{**span(4, 14, "reserved"), "replacement": "user-000000000000@example.com"}]
+    joined, kept = join_redactions([Edit(0, 3, "")], spans, PLACEHOLDERS)
+    assert [edit.replacement for edit in joined] == ["", "user-000000000000@example.com"] and len(kept) == 1
+    assert join_redactions([Edit(0, 18, "")], spans, PLACEHOLDERS)[1] == []
+
+
 @given(ranges(), ranges(), st.data())
 def test_nothing_that_is_redacted_or_deleted_stays(
     edited: list[tuple[int, int]], redacted: list[tuple[int, int]], data: st.DataObject

@@ -1,0 +1,91 @@
+"""The compiled scan against plain expressions, on random texts of the characters that matter."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pii import scan
+from pii.checks import iban_lengths
+
+LENGTHS = iban_lengths()
+
+
+def candidates(text: str, what: int) -> list[tuple[int, int]]:
+    data = text.encode()
+    if not data:
+        return []
+    offsets = np.array([0, len(data)], dtype=np.int64)
+    rows = scan.scan(np.frombuffer(data, dtype=np.uint8), offsets, LENGTHS)
+    return [(start, end) for start, kind, end, _ in rows.tolist() if kind == what]
+
+
+PAIRS = re.compile(
+    r"(?<![\w:])[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}(?![\w:])|(?<![\w-])[0-9a-fA-F]{2}(?:-[0-9a-fA-F]{2}){5}(?![\w-])"
+)
+DOTTED = re.compile(r"(?<![\w.])[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}(?![\w.])")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["0a", "1B", "ff", ":", "-", ".", "00:11:22:33:44:55", "aaaa.bbbb.cccc", " ", "g"]), max_size=24
+    )
+)
+def test_mac_addresses(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    expected = sorted(
+        [match.span() for match in PAIRS.finditer(text)] + [match.span() for match in DOTTED.finditer(text)]
+    )
+    assert sorted(candidates(text, scan.MAC)) == expected
+
+
+DECIMAL = r"\d{1,%d}\.\d{3,18}(?![\d\w.])"
+POSITION = re.compile(rf"(?<![\w.])(?:{DECIMAL % 2})[,; /]{{1,3}}[-+]?(?:{DECIMAL % 3})")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from(["1", "48", ".", "1.234", "51.50072", ",", ", ", " ", "-", "x", "180.1234"]), max_size=16)
+)
+def test_positions(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    expected = []
+    for at in range(len(text)):
+        match = POSITION.match(text, at)
+        if match:
+            expected.append((at - 1 if at and text[at - 1] == "-" else at, match.end()))
+    assert candidates(text, scan.GPS) == expected
+
+
+QUAD = re.compile(
+    r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?!\w|\.\w)"
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(["1", "25", "256", "255", "01", ".", ".", " ", "a", "10.2.3.4"]), max_size=20))
+def test_dotted_quads(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert candidates(text, scan.IPV4) == [match.span() for match in QUAD.finditer(text)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("a1.@:/-<>\n é+", max_size=12), max_size=6))
+def test_documents_do_not_see_each_other(texts: list[str]) -> None:
+    parts = [text.encode() for text in texts]
+    data = b"".join(parts)
+    if not data:
+        return
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    together = scan.scan(np.frombuffer(data, dtype=np.uint8), offsets, LENGTHS).tolist()
+    apart = []
+    for part, at in zip(parts, offsets.tolist(), strict=False):
+        if part:
+            alone = np.array([0, len(part)], dtype=np.int64)
+            for start, what, end, anchor in scan.scan(np.frombuffer(part, dtype=np.uint8), alone, LENGTHS).tolist():
+                apart.append([start + at, what, end + at, anchor + at])
+    assert together == apart
