@@ -14,7 +14,7 @@ PYTHON ?=
 RECIPE ?= recipes/quickstart.yaml
 RUN_ARGS ?=
 CI_RECIPE ?= recipes/quickstart-ci.yaml
-PYTEST_ARGS ?= -q -m "not slow and not gpu"
+PYTEST_ARGS ?= -q -n auto --dist loadfile -m "not slow and not gpu"
 TORCH := $(shell grep '^torch==' constraints.txt)
 TORCH_PIP_ARGS ?=
 # Gold pages for the benchmark; they are not part of the repository.
@@ -24,6 +24,7 @@ BENCH_ARGS ?=
 BENCH_TEXTS ?= out/bench/documents
 # Peers to install for the benchmarks, each by its pinned set in bench/peers/.
 BENCH_PEERS ?= datatrove dolma
+DEDUP_PEERS ?= minhash datatrove text-dedup data-juicer
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,7 +32,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The stamp's name changes with what is to be installed, so a fresh one means that nothing is to do.
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr -d ' ')
 
-.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements bench-dedup
+# Interpreter of the gpu targets: any with torch (CUDA), triton, numpy and pytest; not necessarily that of .venv.
+GPU_PYTHON ?= python3
+GPU_JOBS ?= 6
+GPU_ARGS ?=
+
+.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements \
+    bench-dedup gpu-check gpu-tests gpu-bench gpu-study
 
 help:
 	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
@@ -41,6 +48,8 @@ help:
 	@echo "make bench-signals     speed of every family of signals, beside its peers"
 	@echo "make bench-disagreements  how often two readings of one rule disagree"
 	@echo "make bench-dedup       near-duplicates: quality against the exact truth, speed, beside peers"
+	@echo "make gpu-check         on a GPU: the tests of the kernels, then bench/results/gpu.jsonl"
+	@echo "make gpu-study         on a GPU: the quickstart's corpora judged by proxies of ten million weights"
 	@echo "make clean             remove .venv, samples/, out/ and caches"
 
 # Interpreters are tried by running them: a name on PATH may be a shim for a version that is not there.
@@ -76,6 +85,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[proxy,dev]' >> $(VENV)/install.log 2>&1 || failed; \
 	touch $@
 
+# For the tests of the kernels, in triton's interpreter, where torch has no CUDA and so brings no triton (190 MB).
+# It is not in constraints.txt, since a torch with CUDA asks for its own.
+TRITON := triton==3.6.0
+
+$(VENV)/triton: $(STAMP)
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) install -c constraints.txt $(TRITON) \
+	    || echo "No $(TRITON) for this machine: tests that need it are skipped." >&2
+	@touch $@
+
 install: $(STAMP)
 
 samples: $(STAMP)
@@ -97,7 +115,7 @@ demo: $(STAMP) samples
 demo-ci:
 	@$(MAKE) --no-print-directory demo RECIPE=$(CI_RECIPE)
 
-test: $(STAMP)
+test: $(STAMP) $(VENV)/triton
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
@@ -128,11 +146,45 @@ bench-signals: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) $(BENCH_PEERS:%=.bench/%/
 bench-disagreements: $(STAMP) $(filter out/%,$(BENCH_TEXTS))
 	@PYTHONPATH=. $(BIN)/python bench/disagreements.py $(BENCH_TEXTS)
 
+# text-dedup needs Python 3.12; without one it is a row that says so.
+.bench/text-dedup/installed: bench/peers/text-dedup.txt $(STAMP)
+	@mkdir -p .bench; chosen=""; \
+	for python in $(BIN)/python python3.12 python3.13 python3; do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))' \
+	        >/dev/null 2>&1; then chosen="$$python"; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+	    echo "No Python 3.12 for the peer text-dedup: it is left out" >&2; mkdir -p .bench/text-dedup; touch $@; exit 0; \
+	fi; \
+	echo "Installing the peer text-dedup into .bench/text-dedup"; \
+	"$$chosen" -m venv --clear .bench/text-dedup; \
+	.bench/text-dedup/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<; \
+	touch $@
+
 # Edited copies of the texts are planted, so that there is something to find.
-bench-dedup: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) .bench/minhash/installed .bench/datatrove/installed
-	@PYTHONPATH=. $(BIN)/python bench/deduplication.py $(BENCH_TEXTS) --plant --peer datasketch=$(BIN)/python \
-	    --peer gaoya=.bench/minhash/bin/python --peer rensa=.bench/minhash/bin/python \
-	    --peer datatrove=.bench/datatrove/bin/python $(BENCH_ARGS)
+bench-dedup: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) $(DEDUP_PEERS:%=.bench/%/installed)
+	@PYTHONPATH=. $(BIN)/python bench/deduplication.py $(BENCH_TEXTS) --plant \
+	    $(foreach peer,datasketch gaoya rensa,--peer $(peer)=.bench/minhash/bin/python) \
+	    $(foreach peer,$(filter-out minhash,$(DEDUP_PEERS)),--peer $(peer)=.bench/$(peer)/bin/python) $(BENCH_ARGS)
+
+# Without tests/conftest.py, which needs Arrow: the kernels are tested with torch, triton, numpy and pytest alone.
+# Compiling takes most of the time, so several files at once pay.  Exit code 5: no test of the file was chosen.
+gpu-tests:
+	@printf '%s\n' tests/kernels/test_*.py tests/eval_models/test_gpu_training.py | \
+	    PYTHONPATH=.:$$PYTHONPATH xargs -P $(GPU_JOBS) -I FILE bash -c 'status=0; \
+	    said=$$($(GPU_PYTHON) -m pytest -q -p no:cacheprovider --confcutdir=tests/kernels -m "gpu or not slow" \
+	    FILE 2>&1) || status=$$?; if [ $$status = 0 ] || [ $$status = 5 ]; then \
+	    echo "FILE: $$(tail -n 1 <<< "$$said")"; else echo "$$said"; exit 1; fi'
+
+gpu-bench:
+	@PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) -m bench.gpu $(GPU_ARGS)
+
+gpu-check: gpu-tests gpu-bench
+
+gpu-study: $(STAMP) samples
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else \
+	    "torch in $(VENV) sees no CUDA device: TORCH_PIP_ARGS names where to install it from")'
+	@$(MAKE) --no-print-directory demo RECIPE=recipes/gpu-study.yaml
 
 clean:
 	rm -rf $(VENV) .bench samples out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

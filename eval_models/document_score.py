@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import yaml
 
-from eval_models.proxies import MambaConfig, OptimiserConfig, Proxy, StarCoderConfig, build_model, require_torch
+from eval_models.proxies import CONFIGS, OptimiserConfig, Proxy, build_model, require_torch
 from eval_models.vocabulary import END_OF_DOCUMENT
 from quality_signals.batches import field
 from quality_signals.line_views import split_lines
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _DECIMALS = 6  # of bits per byte: float32 logits are not worth more
 _BATCH_BYTES = 1 << 13  # of a batch of windows
-_MODELS = {"mamba": MambaConfig, "starcoder": StarCoderConfig}
 
 SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("score", pa.float64())]))
 SCHEMA = pa.schema(
@@ -126,7 +125,7 @@ def _open_run(folder: str) -> _Run:
 
 def _proxy(config: Mapping[str, Any]) -> Proxy:
     model = dict(config["model"])
-    shape: Any = _MODELS[model.pop("family")]
+    shape: Any = CONFIGS[model.pop("family")]
     optimiser = dict(config["optimiser"])
     return Proxy(
         model=shape(**model),

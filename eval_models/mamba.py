@@ -9,57 +9,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eval_models.layers import RMSNorm, compute_dtype
 from eval_models.proxies import MambaConfig
 from eval_models.vocabulary import VOCABULARY_SIZE
-from kernels import selective_scan
+from kernels import causal_conv1d, selective_scan
 
 
-class CausalConv(torch.autograd.Function):
-    """y_t = bias + sum_j weight_j x_{t-w+1+j}, per channel.  x [b, l, e], weight [e, w], bias [e].
-
-    Shifted sums on the layout that the mixer has; the library's depthwise convolution wants the length
-    last and is slower on a CPU, transpositions not counted.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        w, length = weight.shape[1], x.shape[1]
-        padded = F.pad(x, (0, 0, w - 1, 0))
-        taps = weight.t().contiguous()
-        y = torch.addcmul(bias, padded[:, :length], taps[0])
-        for j in range(1, w):
-            y.addcmul_(padded[:, j : j + length], taps[j])
-        ctx.save_for_backward(padded, taps)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        padded, taps = ctx.saved_tensors
-        w, length = taps.shape[0], dy.shape[1]
-        dx = dy * taps[w - 1]
-        for j in range(w - 1):
-            shift = w - 1 - j
-            if shift < length:
-                dx[:, : length - shift].addcmul_(dy[:, shift:], taps[j])
-        dweight = torch.stack([(dy * padded[:, j : j + length]).sum((0, 1)) for j in range(w)], 1)
-        return dx, dweight, dy.sum((0, 1))
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+def inverse_softplus_of_steps(channels: int) -> Tensor:
+    """[channels]: softplus of it is log-uniform in [1e-3, 1e-1], as published for dt of Mamba-1 and Mamba-2."""
+    dt = torch.exp(torch.rand(channels) * math.log(100) + math.log(1e-3)).clamp_min(1e-4)
+    return dt + torch.log(-torch.expm1(-dt))
 
 
 class MambaMixer(nn.Module):
@@ -82,18 +46,14 @@ class MambaMixer(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(r**-0.5), r**-0.5)
         with torch.no_grad():
             self.out_proj.weight.div_(math.sqrt(config.layers))
-            # dt log-uniform in [1e-3, 1e-1], stored as the inverse of softplus (published Mamba-1
-            # initialisation)
-            dt = torch.exp(torch.rand(e) * math.log(100) + math.log(1e-3)).clamp_min(1e-4)
-            self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+            self.dt_bias.copy_(inverse_softplus_of_steps(e))
 
     def forward(self, u: Tensor) -> Tensor:
         x, z = self.in_proj(u).chunk(2, -1)
-        x = F.silu(CausalConv.apply(x.float(), self.conv_weight, self.conv_bias))
+        x, _ = causal_conv1d(x, self.conv_weight, self.conv_bias)
         delta, B, C = self.x_proj(x).split(self.splits, -1)
-        dt = F.softplus(self.dt_proj(delta).float() + self.dt_bias)
-        y, _ = selective_scan(x, dt, -torch.exp(self.A_log), B.float(), C.float(), D=self.D)
-        return self.out_proj(y * F.silu(z))
+        y, _ = selective_scan(x, self.dt_proj(delta), -torch.exp(self.A_log), B, C, D=self.D, z=z, dt_bias=self.dt_bias)
+        return self.out_proj(y)
 
 
 class Mamba(nn.Module):
@@ -108,8 +68,13 @@ class Mamba(nn.Module):
         self.last_norm = RMSNorm(config.width)
         nn.init.normal_(self.embedding, std=config.embedding_std)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def features(self, tokens: Tensor) -> Tensor:
+        """What the output layer reads: [b, l, d]."""
         residual = F.embedding(tokens, self.embedding)
-        for norm, mixer in zip(self.norms, self.mixers, strict=True):
-            residual = residual + mixer(norm(residual))
-        return F.linear(self.last_norm(residual), self.embedding)
+        x = self.norms[0](residual.to(compute_dtype(residual)))
+        for mixer, norm in zip(self.mixers, [*self.norms[1:], self.last_norm], strict=True):
+            x, residual = norm(mixer(x), residual)
+        return x
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.linear(self.features(tokens), self.embedding)

@@ -3,9 +3,14 @@
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest
 semi-orthogonal matrix by five steps of a quintic Newton-Schulz iteration.  Matrices of one shape are
 orthogonalised in one batch: at proxy sizes the cost is the number of calls, not the arithmetic.
+
+The rates of a step are floats, or numbers that lie on the model's device: then nothing in a step waits for
+the host, and a CUDA graph that holds one can be replayed for every step.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +35,23 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
-class Optimiser:
-    """Steps every parameter of `model`.  State is a flat dict of tensors, saved and restored exactly."""
+class Rates(NamedTuple):
+    """What differs between two steps.  All floats, or all tensors of no dimension on the model's device."""
 
-    def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
+    adam: float | Tensor  # learning rate over 1 - beta1**t
+    root: float | Tensor  # sqrt(1 - beta2**t): divides the root of the second moment
+    muon: float | Tensor  # learning rate
+
+
+class Optimiser:
+    """Steps every parameter of `model`.  State is a flat dict of tensors, saved and restored exactly.
+
+    half: orthogonalise in bfloat16, as Muon was published; for devices with tensor cores.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimiserConfig, *, half: bool = False) -> None:
         self.config = config
+        self.half = half
         self.step_count = 0
         by_shape: dict[tuple[int, ...], list[Tensor]] = {}
         self.adam: list[Tensor] = []
@@ -49,34 +66,55 @@ class Optimiser:
         self.first = [torch.zeros_like(p) for p in self.adam]
         self.second = [torch.zeros_like(p) for p in self.adam]
 
-    @torch.no_grad()
+    def rates(self, step: int, factor: float) -> Rates:
+        """Of step number `step`, from 1, at `factor` times the peak learning rates."""
+        config = self.config
+        beta1, beta2 = config.betas
+        return Rates(
+            config.adam_learning_rate * factor / (1 - beta1**step),
+            (1 - beta2**step) ** 0.5,
+            config.muon_learning_rate * factor,
+        )
+
     def step(self, factor: float) -> None:
         """One update from the gradients at `factor` times the peak learning rates; clears the gradients."""
+        self.step_count += 1
+        self.apply(self.rates(self.step_count, factor))
+
+    @torch.no_grad()
+    def apply(self, rates: Rates) -> None:
+        """The update of `step`, without counting it."""
         config = self.config
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (config.clip / (norm + 1e-6)).clamp_max(1.0))
-        self.step_count += 1
         beta1, beta2 = config.betas
         gradients = [p.grad for p in self.adam if p.grad is not None]
         torch._foreach_lerp_(self.first, gradients, 1 - beta1)
         torch._foreach_mul_(self.second, beta2)
         torch._foreach_addcmul_(self.second, gradients, gradients, 1 - beta2)
         scale = torch._foreach_sqrt(self.second)
-        torch._foreach_div_(scale, (1 - beta2**self.step_count) ** 0.5)
+        torch._foreach_div_(scale, rates.root)
         torch._foreach_add_(scale, 1e-8)
-        rate = config.adam_learning_rate * factor / (1 - beta1**self.step_count)
-        torch._foreach_addcdiv_(self.adam, self.first, scale, -rate)
-        rate = config.muon_learning_rate * factor
+        if isinstance(rates.adam, Tensor):
+            moves = torch._foreach_div(self.first, scale)
+            torch._foreach_mul_(moves, -rates.adam)
+            torch._foreach_add_(self.adam, moves)
+        else:
+            torch._foreach_addcdiv_(self.adam, self.first, scale, -rates.adam)
         for group, momentum in zip(self.muon, self.muon_momentum, strict=True):
             gradient = torch.stack([p.grad for p in group if p.grad is not None])
             momentum.lerp_(gradient, 1 - config.momentum)
-            update = orthogonalise(torch.lerp(gradient, momentum, config.momentum))  # Nesterov
+            wanted = torch.lerp(gradient, momentum, config.momentum)  # Nesterov
+            update = orthogonalise(wanted.bfloat16()).float() if self.half else orthogonalise(wanted)
             # a tall matrix gets a longer step, so that each output moves alike (Jordan et al., 2024)
             stretch = max(1.0, update.shape[1] / update.shape[2]) ** 0.5
             if config.weight_decay:
-                torch._foreach_mul_(group, 1 - rate * config.weight_decay)
-            torch._foreach_add_(group, list(update.unbind(0)), alpha=-rate * stretch)
+                torch._foreach_mul_(group, 1 - rates.muon * config.weight_decay)
+            if isinstance(rates.muon, Tensor):
+                torch._foreach_add_(group, list((update * (rates.muon * -stretch)).unbind(0)))
+            else:
+                torch._foreach_add_(group, list(update.unbind(0)), alpha=-rates.muon * stretch)
         for parameter in self.parameters:
             parameter.grad = None
 

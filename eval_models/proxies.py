@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from eval_models.vocabulary import VOCABULARY_SIZE
@@ -47,20 +48,65 @@ class MambaConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Mamba2Config:
+    """Shape of a Mamba-2 proxy (mamba2.py)."""
+
+    width: int  # d, of the residual stream
+    layers: int
+    states: int = 128  # n, per channel; 128 in the published models
+    head_width: int = 64  # p
+    groups: int = 1  # g: heads // groups share B and C
+    expand: int = 2  # inner width e = expand * width
+    conv_width: int = 4
+    embedding_std: float = 0.02
+    vocabulary: int = VOCABULARY_SIZE
+
+    def __post_init__(self) -> None:
+        if self.inner % (self.head_width * self.groups):
+            raise ValueError(
+                f"Mamba2Config: inner width {self.inner} must be a multiple of head_width {self.head_width} times "
+                f"groups {self.groups}"
+            )
+
+    @property
+    def family(self) -> str:
+        return "mamba2"
+
+    @property
+    def inner(self) -> int:
+        return self.expand * self.width
+
+    @property
+    def heads(self) -> int:
+        return self.inner // self.head_width
+
+    def flops_per_token(self, window: int) -> int:
+        """Floating-point operations to train on one token: 6 a weight, and three times SSD in chunks of 64."""
+        convolved = self.inner + 2 * self.groups * self.states
+        weights = self.width * (self.inner + convolved + self.heads) + self.inner * self.width
+        chunk = min(64, window)
+        ssd = self.groups * chunk * self.states + self.inner * (chunk + 4 * self.states)
+        per_layer = 6 * weights + 3 * ssd + 6 * convolved * self.conv_width
+        return self.layers * per_layer + 6 * self.width * self.vocabulary
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StarCoderConfig:
     """Shape of a StarCoder proxy (starcoder.py)."""
 
     width: int  # d
     layers: int
-    heads: int  # query heads; one key and one value head
+    heads: int  # query heads
     positions: int  # longest input; learned absolute positions reach no further
     mlp_ratio: int = 4
+    kv_heads: int = 1  # key and value heads; 1 in StarCoder, more in its successor
+    vocabulary: int = VOCABULARY_SIZE
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(
-                f"StarCoderConfig: width {self.width} must be even and a multiple of heads {self.heads}"
-            )
+            raise ValueError(f"StarCoderConfig: width {self.width} must be even and a multiple of heads {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"StarCoderConfig: heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
 
     @property
     def family(self) -> str:
@@ -69,8 +115,12 @@ class StarCoderConfig:
     def flops_per_token(self, window: int) -> int:
         """Floating-point operations to train on one token: 6 a weight, and attention over half a window."""
         d = self.width
-        weights = 2 * d * d + 2 * d * (d // self.heads) + 2 * self.mlp_ratio * d * d
-        return self.layers * (6 * weights + 6 * window * d) + 6 * d * VOCABULARY_SIZE
+        weights = 2 * d * d + 2 * d * self.kv_heads * (d // self.heads) + 2 * self.mlp_ratio * d * d
+        return self.layers * (6 * weights + 6 * window * d) + 6 * d * self.vocabulary
+
+
+ModelConfig = MambaConfig | Mamba2Config | StarCoderConfig
+CONFIGS: dict[str, type[ModelConfig]] = {"mamba": MambaConfig, "mamba2": Mamba2Config, "starcoder": StarCoderConfig}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +148,7 @@ class OptimiserConfig:
 class Proxy:
     """A model family at one size with everything that training it needs, except data, budget and seed."""
 
-    model: MambaConfig | StarCoderConfig
+    model: ModelConfig
     window: int  # bytes of a training row
     batch: int  # rows of a step
     optimiser: OptimiserConfig
@@ -132,6 +182,38 @@ PROXIES: dict[str, Proxy] = {
         optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
         fim_rate=0.5,
     ),
+    "mamba2-tiny": Proxy(
+        Mamba2Config(width=72, layers=2, states=16, head_width=16, embedding_std=0.05),
+        window=64,
+        batch=16,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
+    ),
+    "mamba2-small": Proxy(
+        Mamba2Config(width=128, layers=3, states=16, head_width=32, embedding_std=0.05),
+        window=128,
+        batch=16,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.01),
+    ),
+    # Ten million weights each, for a GPU; a step of 16,384 bytes.
+    "mamba-10m": Proxy(
+        MambaConfig(width=384, layers=10),
+        window=512,
+        batch=32,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.003),
+    ),
+    "mamba2-10m": Proxy(
+        Mamba2Config(width=384, layers=10, states=64),
+        window=512,
+        batch=32,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.003),
+    ),
+    "starcoder-10m": Proxy(
+        StarCoderConfig(width=384, layers=6, heads=6, positions=512),
+        window=512,
+        batch=32,
+        optimiser=OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.003),
+        fim_rate=0.5,
+    ),
 }
 
 
@@ -145,14 +227,19 @@ def require_torch() -> None:
         raise MissingExtra("training proxy models needs torch: pip install 'gristmill[proxy]'")
 
 
-def build_model(config: MambaConfig | StarCoderConfig, seed: int) -> nn.Module:
+def build_model(config: ModelConfig, seed: int) -> nn.Module:
     """A model whose initial weights depend on `config` and `seed` only.  torch's global generator is kept."""
     require_torch()
     import torch
 
-    from eval_models.mamba import Mamba
-    from eval_models.starcoder import StarCoder
-
+    # imported before the generator is seeded: importing may draw from it
+    make: Callable[..., nn.Module]
+    if isinstance(config, MambaConfig):
+        from eval_models.mamba import Mamba as make
+    elif isinstance(config, Mamba2Config):
+        from eval_models.mamba2 import Mamba2 as make
+    else:
+        from eval_models.starcoder import StarCoder as make
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Mamba(config) if isinstance(config, MambaConfig) else StarCoder(config)
+        return make(config)

@@ -84,7 +84,7 @@ def choose_jobs(plan: StudyPlan, device: str, runs: int, cores: int | None = Non
     A proxy's tensors are too small for a second thread to pay, and threads that wait for each other at the
     end of every operation suffer most where others use the cores too: a step of mamba-tiny takes 28 ms on
     one thread and 65 ms on two (2 shared cores, torch 2.13).  So on a CPU every core gets a run of its own.
-    On a GPU four runs share it: one alone waits for kernel launches most of the time.
+    On a GPU four runs share it: some read their corpus or score while the steps of others are replayed.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from eval_models.data_order import CorpusError, _batches, corpus_files, hash_documents
+from eval_models.layers import next_symbol_loss
 from eval_models.vocabulary import END_OF_DOCUMENT, IGNORED
 
 # Columns of scores.parquet; bytes and nats are of the scored part of the document.
@@ -30,9 +30,7 @@ SCORES_SCHEMA = pa.schema(
         pa.field("kind", pa.string()),
         pa.field("language", pa.string()),
         pa.field("programming_language", pa.string()),
-        pa.field(
-            "cluster", pa.string(), metadata={"description": "the independent unit of the held-out split"}
-        ),
+        pa.field("cluster", pa.string(), metadata={"description": "the independent unit of the held-out split"}),
         pa.field("bytes", pa.int64(), nullable=False, metadata={"unit": "byte"}),
         pa.field("nats", pa.float64(), nullable=False, metadata={"unit": "nat"}),
     ]
@@ -125,11 +123,16 @@ def score_documents(
     *,
     window: int,
     overlap: int,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     autocast: bool = False,
 ) -> np.ndarray:
-    """Nats of each document (uint8 arrays): float64 [documents]."""
+    """Nats of each document (uint8 arrays): float64 [documents].
+
+    batch_tokens: bytes that are scored at once; None: chosen by the device.
+    """
     device = next(model.parameters()).device
+    if batch_tokens is None:
+        batch_tokens = 4096 if device.type == "cpu" else 65_536
     rows = score_rows([len(t) for t in texts], window, overlap)
     rows.sort(key=lambda r: r[1] - r[3])  # longest first; stable, so the order is a function of the documents
     nats = np.zeros(len(texts))
@@ -145,11 +148,10 @@ def score_documents(
             text = texts[document]
             inputs[i, 0 if first else 1 : end - first] = text[max(0, first - 1) : end - 1]
             targets[i, target - first : end - first] = text[target:end]
+        tokens, wanted = (torch.from_numpy(array).to(device) for array in (inputs, targets))
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            logits = model(torch.from_numpy(inputs).to(device))
-        flat = torch.from_numpy(targets).to(device).reshape(-1)
-        losses = F.cross_entropy(logits.float().flatten(0, 1), flat, reduction="none", ignore_index=IGNORED)
-        sums = losses.view(len(batch), longest).double().sum(1).cpu().numpy()
+            _, losses = next_symbol_loss(model, tokens, wanted, reduction="sum")
+        sums = losses.double().sum(1).cpu().numpy()
         np.add.at(nats, [row[0] for row in batch], sums)
         start += len(batch)
     model.train(was_training)

@@ -4,7 +4,7 @@
 wide
   (Li et al., StarCoder, arXiv:2305.06161, table 6 and section 5.1; the GPTBigCode architecture).
 * Multi-query attention: every head has its own query, all share one key and one value (Shazeer,
-arXiv:1911.02150).
+arXiv:1911.02150); with kv_heads above 1, as many groups of heads each share theirs.
 * Fill-in-the-middle is a matter of the data, not of the model: data_order.py.
 * Positions are learned, and start as sinusoids: see `sinusoids`.
 * Dropout 0: each byte is seen about once at proxy budgets.
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eval_models.layers import LayerNorm, compute_dtype
 from eval_models.proxies import StarCoderConfig
-from eval_models.vocabulary import VOCABULARY_SIZE
+from kernels import attention
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
@@ -34,50 +35,54 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], 1) * (2 / width) ** 0.5
 
 
-class MultiQueryAttention(nn.Module):
+class Attention(nn.Module):
+    """Causal attention whose heads share `kv_heads` keys and values."""
+
     def __init__(self, config: StarCoderConfig) -> None:
         super().__init__()
-        self.heads, self.head_width = config.heads, config.width // config.heads
-        self.in_proj = nn.Linear(
-            config.width, config.width + 2 * self.head_width
-        )  # all queries, one key, one value
+        self.heads, self.kv_heads = config.heads, config.kv_heads
+        self.head_width = config.width // config.heads
+        # all queries, then keys, then values
+        self.in_proj = nn.Linear(config.width, config.width + 2 * config.kv_heads * self.head_width)
         self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, length, d = x.shape
-        p = self.head_width
-        query, key, value = self.in_proj(x).split((d, p, p), -1)
-        query = query.view(b, length, self.heads, p).transpose(1, 2)
-        key, value = (t[:, None].expand(b, self.heads, length, p) for t in (key, value))
-        y = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out_proj(y.transpose(1, 2).reshape(b, length, d))
+        shared = self.kv_heads * self.head_width
+        query, key, value = self.in_proj(x).split((x.shape[-1], shared, shared), -1)
+        y = attention(
+            query.unflatten(-1, (self.heads, self.head_width)),
+            key.unflatten(-1, (self.kv_heads, self.head_width)),
+            value.unflatten(-1, (self.kv_heads, self.head_width)),
+        )
+        return self.out_proj(y.flatten(2))
 
 
 class Block(nn.Module):
     def __init__(self, config: StarCoderConfig) -> None:
         super().__init__()
         d = config.width
-        self.attention_norm = nn.LayerNorm(d, eps=1e-5)
-        self.attention = MultiQueryAttention(config)
-        self.mlp_norm = nn.LayerNorm(d, eps=1e-5)
+        self.attention_norm = LayerNorm(d)
+        self.attention = Attention(config)
+        self.mlp_norm = LayerNorm(d)
         self.fc1 = nn.Linear(d, config.mlp_ratio * d)
         self.fc2 = nn.Linear(config.mlp_ratio * d, d)
 
-    def forward(self, residual: Tensor) -> Tensor:
-        residual = residual + self.attention(self.attention_norm(residual))
-        return residual + self.fc2(F.gelu(self.fc1(self.mlp_norm(residual)), approximate="tanh"))
+    def forward(self, x: Tensor, residual: Tensor, next_norm: LayerNorm) -> tuple[Tensor, Tensor]:
+        """x is attention_norm(residual); returns next_norm of the new residual stream, and that stream."""
+        x, residual = self.mlp_norm(self.attention(x), residual)
+        return next_norm(self.fc2(F.gelu(self.fc1(x), approximate="tanh")), residual)
 
 
 class StarCoder(nn.Module):
-    """Logits [b, l, VOCABULARY_SIZE] of the next symbol from int64 tokens [b, l], l <= config.positions."""
+    """Logits [b, l, config.vocabulary] of the next symbol from int64 tokens [b, l], l <= config.positions."""
 
     def __init__(self, config: StarCoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Parameter(torch.empty(VOCABULARY_SIZE, config.width))
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
         self.position = nn.Parameter(torch.empty(config.positions, config.width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.last_norm = nn.LayerNorm(config.width, eps=1e-5)
+        self.last_norm = LayerNorm(config.width)
         std = config.width**-0.5  # StarCoder: 0.01275 at width 6144, 0.02209 at 2048
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -88,12 +93,16 @@ class StarCoder(nn.Module):
         with torch.no_grad():
             self.position.copy_(2 * sinusoids(config.positions, config.width))
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def features(self, tokens: Tensor) -> Tensor:
+        """What the output layer reads: [b, l, d]."""
         if tokens.shape[1] > self.config.positions:
-            raise ValueError(
-                f"StarCoder: {tokens.shape[1]} tokens; at most {self.config.positions} have a position"
-            )
+            raise ValueError(f"StarCoder: {tokens.shape[1]} tokens; at most {self.config.positions} have a position")
         residual = F.embedding(tokens, self.embedding) + self.position[: tokens.shape[1]]
-        for block in self.blocks:
-            residual = block(residual)
-        return F.linear(self.last_norm(residual), self.embedding)
+        norms: list[nn.Module] = [*(block.attention_norm for block in self.blocks), self.last_norm]  # type: ignore[list-item]
+        x = norms[0](residual.to(compute_dtype(residual)))
+        for block, norm in zip(self.blocks, norms[1:], strict=True):
+            x, residual = block(x, residual, norm)
+        return x
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.linear(self.features(tokens), self.embedding)

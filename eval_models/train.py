@@ -2,7 +2,8 @@
 
 A run is complete if and only if result.json exists; it is written last.  A run that was killed goes on from
 its checkpoint and, on a CPU with the same number of threads, ends bit-identical to one that was not: nothing
-in training draws random numbers, so the state is the weights, the optimiser and the step.
+in training draws random numbers, so the state is the weights, the optimiser and the step.  On a GPU the steps
+are replays of one CUDA graph (captured.py), and losses are read only when a line of metrics is due.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
+import kernels
+from eval_models.captured import DeviceSteps
 from eval_models.data_order import TrainingData, training_data
+from eval_models.layers import next_symbol_loss
 from eval_models.ngram import NGram, piece_stream
 from eval_models.optimiser import Optimiser
 from eval_models.proxies import Proxy, build_model
@@ -87,15 +90,30 @@ class RunConfig:
         return json.loads(json.dumps(found))
 
     def sha256(self) -> str:
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+        return _sha256(self.as_dict())
+
+    def run_sha256(self) -> str:
+        """The same for a run wherever it goes on: without device, dtype, threads, code and version of torch."""
+        found = self.as_dict()
+        return _sha256({name: found[name] for name in found if name not in _PLACE})
+
+
+_PLACE = ("device", "dtype", "threads", "torch_version", "code_sha256")
+
+
+def _sha256(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def code_sha256() -> str:
     """Of the modules that decide a run's numbers; statistics and report are not among them."""
     here = Path(__file__).parent
     names = (
+        "captured",
         "data_order",
+        "layers",
         "mamba",
+        "mamba2",
         "ngram",
         "optimiser",
         "proxies",
@@ -105,10 +123,12 @@ def code_sha256() -> str:
         "vocabulary",
     )
     files = [here / f"{name}.py" for name in names]
-    files += sorted((here.parent / "kernels" / "selective_scan").glob("*.py"))
+    package = here.parent / "kernels"
+    files += sorted(package.rglob("*.py"))
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        name = file.relative_to(here.parent) if file.is_relative_to(package) else file.name
+        digest.update(str(name).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -148,7 +168,7 @@ class _Trainer:
         self.config, self.data = config, data
         self.device = torch.device(config.device)
         self.model: nn.Module = build_model(config.proxy.model, config.seed).to(self.device)
-        self.optimiser = Optimiser(self.model, config.proxy.optimiser)
+        self.optimiser = Optimiser(self.model, config.proxy.optimiser, half=self.autocast)
         self.step = 0
         self.bytes_seen = 0
         self.nats_since = 0.0  # of byte and mark targets since the last line of metrics
@@ -160,29 +180,53 @@ class _Trainer:
         # the remainder is spread over the steps, so that all of the budget is seen and no step is much
         # smaller
         self.bounds = np.linspace(0, rows, self.steps + 1).round().astype(int)
+        self.device_steps: DeviceSteps | None = None
+        if self.device.type == "cuda":
+            factors = np.array([config.proxy.optimiser.factor(step, self.steps) for step in range(self.steps)])
+            self.device_steps = DeviceSteps(
+                self.model, self.optimiser, self.loss, data.inputs, data.targets, self.bounds, factors, self.device
+            )
 
     @property
     def autocast(self) -> bool:
         return self.device.type == "cuda"
 
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return next_symbol_loss(model, inputs, targets)[0]
+
     def train_step(self) -> None:
         low, high = self.bounds[self.step], self.bounds[self.step + 1]
-        inputs = torch.from_numpy(self.data.inputs[low:high].astype(np.int64)).to(self.device)
-        wanted = self.data.targets[low:high].astype(np.int64)
-        targets = torch.from_numpy(wanted).to(self.device).flatten()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = self.model(inputs)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED)
-        loss.backward()
-        self.optimiser.step(self.config.proxy.optimiser.factor(self.step, self.steps))
-        counted = int((wanted != IGNORED).sum())
-        self.nats_since += float(loss.detach()) * counted
-        self.targets_since += counted
+        wanted = self.data.targets[low:high]
+        if self.device_steps is not None:
+            self.device_steps.run()
+        else:
+            inputs, targets = (
+                torch.from_numpy(array[low:high].astype(np.int64)) for array in (self.data.inputs, self.data.targets)
+            )
+            loss = self.loss(self.model, inputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step(self.config.proxy.optimiser.factor(self.step, self.steps))
+            self._count(self.step, float(loss.detach()))
         self.bytes_seen += int(((wanted >= 0) & (wanted < 256)).sum())
         self.step += 1
 
+    def _count(self, step: int, loss: float) -> None:
+        counted = int((self.data.targets[self.bounds[step] : self.bounds[step + 1]] != IGNORED).sum())
+        self.nats_since += loss * counted
+        self.targets_since += counted
+
+    def collect(self) -> None:
+        """Waits for the steps that a GPU still runs, and counts their losses."""
+        if self.device_steps is not None:
+            first, losses = self.device_steps.collect()
+            for step, loss in enumerate(losses.tolist(), first):
+                self._count(step, loss)
+            self.optimiser.step_count = self.step
+
     def log(self, curve: HeldOut | None) -> None:
         """One line of metrics; scores `curve` if it is given."""
+        self.collect()
         factor = self.config.proxy.optimiser.factor(max(0, self.step - 1), self.steps)
         line: dict[str, Any] = {
             "step": self.step,
@@ -199,30 +243,36 @@ class _Trainer:
     def score(self, held_out: HeldOut) -> np.ndarray:
         window = self.config.proxy.window
         overlap = int(window * self.config.evaluation.overlap)
-        return score_documents(
-            self.model, held_out.texts, window=window, overlap=overlap, autocast=self.autocast
-        )
+        return score_documents(self.model, held_out.texts, window=window, overlap=overlap, autocast=self.autocast)
 
     def save(self, path: Path) -> None:
+        self.collect()
         state = {
             "config_sha256": self.config.sha256(),
+            "run_sha256": self.config.run_sha256(),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             **{name: getattr(self, name) for name in _COUNTERS},
         }
         write_atomically(path, lambda temporary: torch.save(state, temporary))
 
-    def restore(self, path: Path) -> bool:
-        """Goes on from a checkpoint of this configuration; one of another configuration is not used."""
+    def restore(self, path: Path, *, moved: bool = False) -> bool:
+        """Goes on from a checkpoint of this configuration; one of another configuration is not used.
+
+        moved: one that the same run left on another device, or under another version, is used too.
+        """
         if not path.exists():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config_sha256"] != self.config.sha256():
+        same = state.get("run_sha256") == self.config.run_sha256() if moved else False
+        if not same and state["config_sha256"] != self.config.sha256():
             return False
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
+        if self.device_steps is not None:
+            self.device_steps.start_at(self.step)
         return True
 
 
@@ -260,13 +310,15 @@ def train_run(
     *,
     checkpoint_seconds: float = 30.0,
     keep_checkpoint: bool = False,
+    moved: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Trains and scores one run, or goes on with it; returns what result.json holds.
 
-    corpus: corpora/<variant>.  on_step(step, steps) is called after every step.  The caller sets the
-    number of torch threads to config.threads.  Memory: the budget's windows (see data_order) and the
-    model.
+    corpus: corpora/<variant>.  moved: a checkpoint that the run left on another device is gone on from, and its
+    result is then that of neither device alone; else such a run starts again.  on_step(step, steps) is called
+    after every step.  The caller sets the number of torch threads to config.threads.  Memory: the budget's
+    windows (see data_order) and the model.
     """
     proxy, evaluation = config.proxy, config.evaluation
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -274,6 +326,7 @@ def train_run(
     text = yaml.safe_dump(config.as_dict(), sort_keys=True)
     write_atomically(run_dir / "config.yaml", lambda p: p.write_text(text))
     wall, cpu = time.monotonic(), time.process_time()
+    kernels.forget()
     data = training_data(
         corpus,
         window=proxy.window,
@@ -286,10 +339,8 @@ def train_run(
     curve = held_out.head(evaluation.curve_bytes_per_source)
     trainer = _Trainer(config, data)
     checkpoint = run_dir / "checkpoint.pt"
-    trainer.restore(checkpoint)
-    points = {
-        round(trainer.steps * (i + 1) / evaluation.curve_points) for i in range(evaluation.curve_points)
-    }
+    trainer.restore(checkpoint, moved=moved)
+    points = {round(trainer.steps * (i + 1) / evaluation.curve_points) for i in range(evaluation.curve_points)}
     every = max(1, trainer.steps // 50)
     saved = time.monotonic()
 
@@ -339,6 +390,7 @@ def train_run(
         "cpu_seconds": round(trainer.cpu_seconds, 3),
         "flops": proxy.model.flops_per_token(proxy.window) * int(data.inputs.size),
         "device": config.device,
+        "paths": {op: path.last for op, path in kernels.report().items()},
         "corpus_manifest_sha256": config.corpus_manifest_sha256,
         "config_sha256": config.sha256(),
     }

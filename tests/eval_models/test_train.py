@@ -19,7 +19,7 @@ import yaml
 
 from eval_models import runs
 from eval_models.plan import StudyPlan
-from eval_models.proxies import MambaConfig, OptimiserConfig, Proxy, StarCoderConfig
+from eval_models.proxies import Mamba2Config, MambaConfig, OptimiserConfig, Proxy, StarCoderConfig
 from eval_models.runs import (
     Event,
     StudyError,
@@ -34,6 +34,7 @@ from eval_models.train import Evaluation, RunConfig, train_run
 RATES = OptimiserConfig(muon_learning_rate=0.03, adam_learning_rate=0.02)
 PROXIES = {
     "mamba-toy": Proxy(MambaConfig(width=16, layers=1, states=2), window=32, batch=8, optimiser=RATES),
+    "mamba2-toy": Proxy(Mamba2Config(width=16, layers=1, states=4, head_width=8), window=32, batch=8, optimiser=RATES),
     "starcoder-toy": Proxy(
         StarCoderConfig(width=16, layers=1, heads=2, positions=32),
         window=32,
@@ -42,9 +43,7 @@ PROXIES = {
         fim_rate=0.5,
     ),
 }
-EVALUATION = Evaluation(
-    bytes_per_source=1500, bytes_per_document=200, curve_points=3, curve_bytes_per_source=300
-)
+EVALUATION = Evaluation(bytes_per_source=1500, bytes_per_document=200, curve_points=3, curve_bytes_per_source=300)
 WORDS = "the of and mill grain stone water wheel turns slowly under old bridge".split()
 
 
@@ -62,9 +61,7 @@ Corpus = list[tuple[str, str, str]]  # doc_id, source, text
 
 def texts(count: int, prefix: str, words: list[str] = WORDS, seed: int = 0) -> Corpus:
     random = np.random.default_rng(seed)
-    return [
-        (f"{prefix}{i}", "web" if i % 2 else "code", " ".join(random.choice(words, 40))) for i in range(count)
-    ]
+    return [(f"{prefix}{i}", "web" if i % 2 else "code", " ".join(random.choice(words, 40))) for i in range(count)]
 
 
 def write_corpus(output: Path, variant: str, train: Corpus, held_out: Corpus) -> None:
@@ -126,6 +123,7 @@ def test_the_files_of_a_run(output: Path, proxy: str) -> None:
     assert yaml.safe_load((folder / "config.yaml").read_text()) == config.as_dict()
     assert result["config_sha256"] == config.sha256()
     assert result["run_id"] == f"full.{proxy}.seed0"
+    assert result["paths"]["linear_cross_entropy"] == "reference"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     curve = [line for line in lines if "held_out_bits_per_byte" in line]
     assert len(curve) == 3 and curve[-1]["step"] == result["steps"]
@@ -168,9 +166,7 @@ def test_a_killed_run_ends_as_one_that_was_not(output: Path, proxy: str) -> None
     got = train(output, "killed", config, keep_checkpoint=True, on_step=lambda done, _: steps.append(done))
     assert steps[0] == 9  # the step after which it died had no checkpoint yet
     timings = ("wall_seconds", "cpu_seconds")
-    assert {k: v for k, v in got.items() if k not in timings} == {
-        k: v for k, v in wanted.items() if k not in timings
-    }
+    assert {k: v for k, v in got.items() if k not in timings} == {k: v for k, v in wanted.items() if k not in timings}
     for name in ("scores.parquet", "metrics.jsonl"):
         assert (output / "killed" / name).read_bytes() == (output / "whole" / name).read_bytes()
     weights = [torch.load(output / name / "checkpoint.pt")["model"] for name in ("whole", "killed")]
@@ -181,6 +177,16 @@ def test_a_checkpoint_of_another_configuration_is_not_used(output: Path) -> None
     train(output, "run", config_of(output), keep_checkpoint=True)
     steps: list[int] = []
     train(output, "run", config_of(output, seed=1), on_step=lambda done, _: steps.append(done))
+    assert steps[0] == 1
+
+
+def test_a_run_moves_only_where_it_is_told_to(output: Path) -> None:
+    train(output, "run", config_of(output), keep_checkpoint=True)
+    steps: list[int] = []
+    moved = config_of(output, torch_version="another", code_sha256="another")
+    result = train(output, "run", moved, keep_checkpoint=True, moved=True, on_step=lambda done, _: steps.append(done))
+    assert steps == [] and result["steps"]
+    train(output, "run", config_of(output), on_step=lambda done, _: steps.append(done))
     assert steps[0] == 1
 
 
@@ -200,9 +206,7 @@ def test_the_health_gate_opens_and_shuts(output: Path) -> None:
 
 
 def test_variants_start_from_the_same_weights_and_share_their_held_out_text(output: Path) -> None:
-    results = run_study(
-        output, study(proxies=("mamba-toy",)), evaluation=EVALUATION, progress=lambda event: None
-    )
+    results = run_study(output, study(proxies=("mamba-toy",)), evaluation=EVALUATION, progress=lambda event: None)
     assert [r["run_id"] for r in results] == ["full.mamba-toy.seed0", "half.mamba-toy.seed0"]
     scores = [pq.read_table(output / "runs" / r["run_id"] / "scores.parquet") for r in results]
     assert scores[0].drop_columns(["nats"]).equals(scores[1].drop_columns(["nats"]))
