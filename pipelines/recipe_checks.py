@@ -309,7 +309,7 @@ class Resolution:
             self._dedup(recipe.dedup)
 
     def _pii_annotators(self) -> tuple[str, ...]:
-        """Those whose spans the policy is applied to; of one that cannot be read, which is told elsewhere, the usual."""
+        """Those whose spans the policy is applied to; the usual one where the policy cannot be read."""
         from pii.policy import PolicyError, load_policy
 
         assert self.recipe.pii is not None
