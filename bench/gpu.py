@@ -149,8 +149,13 @@ def captured(work: Work) -> Work:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(2):
+        work()
+        # a capture that fails leaves torch's generators unusable for the rest of the process
+        torch.cuda.set_sync_debug_mode("error")
+        try:
             work()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -54,8 +54,9 @@ RULES = (
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
 _HASH, _DOT, _ELLIPSIS, _BULLET, _HYPHEN = ord("#"), ord("."), 0x2026, 0x2022, ord("-")
-# The stop words as numbers: the code points of up to four ASCII characters, the first lowest.
-_STOP_KEYS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.int64)
+# The stop words as numbers: the code points of up to four ASCII characters, the first lowest, and a 1 behind the last, so
+# that a word that ends in NUL is another.
+_STOP_KEYS = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in STOP_WORDS], np.int64)
 
 
 # Bits of a word; those above tell which stop word it is.
@@ -75,7 +76,7 @@ def _word_bits(points, offsets, table, stop_keys, bits):  # type: ignore[no-unty
             any_bits |= found
         bits[word] = _PLAIN * ((all_bits & SYMBOL) == 0) + _LETTERS * ((any_bits & ALPHA) != 0)
         if 2 <= end - start <= 4:
-            key = 0
+            key = 1
             for i in range(end - 1, start - 1, -1):
                 key = (key << 8) | min(points[i], 255)
             for number in range(len(stop_keys)):

@@ -106,8 +106,9 @@ RULES = (
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
-# The words above as numbers: up to four ASCII characters, the first lowest.
-_REQUIRED = np.array([int.from_bytes(word.encode(), "little") for word in REQUIRED_WORDS], np.uint64)
+# The words above as numbers: up to four ASCII characters, the first lowest, and a 1 behind the last, so that a word that
+# ends in NUL is another.
+_REQUIRED = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in REQUIRED_WORDS], np.uint64)
 _HASH, _ELLIPSIS, _STAR, _MINUS = (ord(c) for c in "#\u2026*-")
 _LENGTHS = 64  # lengths of words that are counted; a median beyond is found by bisection
 
@@ -135,7 +136,7 @@ def _word_bits(points, offsets, table, required, bits):  # type: ignore[no-untyp
             symbol |= (c == _HASH) | (c == _ELLIPSIS)
         bits[word] = _IS_ALPHA * ((kinds & ALPHA) != 0) + _IS_SYMBOL * symbol
         if 2 <= end - start <= 4:
-            key = U(0)
+            key = U(1)
             for i in range(end - 1, start - 1, -1):
                 key = key << U(8) | U(min(points[U(i)], np.uint32(255)))
             for each in required:

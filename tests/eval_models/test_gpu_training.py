@@ -6,6 +6,7 @@ Needs torch, triton and numpy only.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -29,6 +30,15 @@ OPTIMISER = OptimiserConfig(muon_learning_rate=0.02, adam_learning_rate=0.005)
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 on_a_gpu = pytest.mark.parametrize("device", [pytest.param("cuda", marks=GPU)])
 anywhere = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on several threads, and very much so where other processes use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def data(steps: int = STEPS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

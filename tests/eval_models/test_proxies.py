@@ -86,7 +86,7 @@ def test_published_initial_values() -> None:
     with pytest.raises(ValueError, match="multiple of kv_heads"):
         StarCoderConfig(width=12, layers=1, heads=4, positions=8, kv_heads=3)
     mixer = build_model(Mamba2Config(width=64, layers=3), 0).mixers[0]
-    assert mixer.in_proj.out_features == 2 * 128 + 2 * 128 + 2  # gate, x, B, C, dt of two heads
+    assert mixer.in_proj.out_features == 2 * 128 + 2 * 128 + 2 + 6  # gate, x, B, C, dt of two heads, up to 8
     assert mixer.A_log.exp().min() >= 1 and mixer.A_log.exp().max() <= 16
     dt = F.softplus(mixer.dt_bias)
     assert dt.min() > 0.9e-3 and dt.max() < 0.11

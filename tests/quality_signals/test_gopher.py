@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quality_signals import gopher, gopher_repetition
@@ -173,6 +173,7 @@ TEXT = st.one_of(
 
 @settings(max_examples=250, deadline=None)
 @given(st.lists(TEXT, max_size=5))
+@example(["the\0", "\0the and\0 that\0\0"])
 def test_fast_path_is_the_plain_one(texts):
     splitter = word_splitter("en")
     batch = batch_of(texts, language="en")

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quality_signals import gopher_dclm
@@ -210,6 +210,7 @@ REPEATING = st.builds(
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.lists(st.sampled_from(PARTS), max_size=60).map("".join), REPEATING, st.text(max_size=80)))
+@example("the\0 be\0\0 with \0to @F")
 def test_fast_path_is_the_plain_one(text):
     row = GopherDclm().annotate(batch_of(["x y", text, text + "!"])).to_pylist()[1]
     assert {name: row[name] for name in NUMBERS} == plain(text)

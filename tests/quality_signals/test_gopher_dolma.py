@@ -141,6 +141,7 @@ TEXTS = st.one_of(
 @given(st.lists(TEXTS, max_size=4), st.sampled_from(VERSIONS))
 @example([], "v1")
 @example(["", "\n", "a", "\n\na\n\na\n"], "v2")
+@example(["the\0", "\0the and"], "v1")
 def test_fast_path_is_the_plain_one(texts, version):
     rows = GopherDolma(version).annotate(batch_of(texts)).to_pylist()
     assert [numbers(row) for row in rows] == [plain(text, version) for text in texts]
