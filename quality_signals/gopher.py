@@ -54,8 +54,8 @@ RULES = (
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
 _HASH, _DOT, _ELLIPSIS, _BULLET, _HYPHEN = ord("#"), ord("."), 0x2026, 0x2022, ord("-")
-# The stop words as numbers: the code points of up to four ASCII characters, the first lowest, and a 1 behind the last, so
-# that a word that ends in NUL is another.
+# The stop words as numbers: the code points of up to four ASCII characters, the first lowest, and a 1 behind the last:
+# a word that ends in NUL is another.
 _STOP_KEYS = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in STOP_WORDS], np.int64)
 
 

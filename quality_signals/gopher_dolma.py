@@ -106,8 +106,8 @@ RULES = (
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
-# The words above as numbers: up to four ASCII characters, the first lowest, and a 1 behind the last, so that a word that
-# ends in NUL is another.
+# The words above as numbers: up to four ASCII characters, the first lowest, and a 1 behind the last:
+# a word that ends in NUL is another.
 _REQUIRED = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in REQUIRED_WORDS], np.uint64)
 _HASH, _ELLIPSIS, _STAR, _MINUS = (ord(c) for c in "#\u2026*-")
 _LENGTHS = 64  # lengths of words that are counted; a median beyond is found by bisection
