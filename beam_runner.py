@@ -20,6 +20,7 @@ from pipelines.errors import UsageError
 from pipelines.people_verbs import add_lookup, add_people_verbs, look_up
 from pipelines.pii_verbs import add_pii_verbs
 from pipelines.plain_files import INPUT_HELP, TEXTS_HELP
+from pipelines.readers.formats import KINDS
 
 OK, FAILED, WRONG = 0, 1, 2
 
@@ -127,8 +128,16 @@ def _parser() -> argparse.ArgumentParser:
     ingest.add_argument(
         "--kind",
         required=True,
-        choices=["html", "warc", "wet", "jsonl", "parquet", "code"],
-        help="raw format",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"raw format: {', '.join(KINDS)}",
+    )
+    ingest.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the format's reader, the value in YAML; may be given again",
     )
     ingest.add_argument("--source", default="input", help="name of the source (default: input)")
     ingest.add_argument(
@@ -362,12 +371,13 @@ def _recipe_schema(options: argparse.Namespace) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from pipelines.plain_files import plain_recipe
+    from pipelines.plain_files import plain_recipe, reader_options
 
     recipe = plain_recipe(
         options.paths,
         options.output,
         kind=options.kind,
+        options=reader_options(options.option),
         source=options.source,
         max_error_rate=options.max_error_rate,
     )

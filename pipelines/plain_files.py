@@ -64,9 +64,15 @@ def plain_sources(inputs: Sequence[str], source: str, output: str | None = None)
 
 
 def plain_recipe(
-    inputs: Sequence[str], output: str, *, kind: str | None = None, source: str = "input", **blocks: Any
+    inputs: Sequence[str],
+    output: str,
+    *,
+    kind: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    source: str = "input",
+    **blocks: Any,
 ) -> Recipe:
-    """A recipe for a verb that is used alone on files."""
+    """A recipe for a verb that is used alone on files; options: of the reader of `kind`."""
     from pipelines.annotators import factories
     from pipelines.recipe import recipe_of
 
@@ -75,11 +81,22 @@ def plain_recipe(
         "output": output,
         "sources": plain_sources(inputs, source, output)
         if kind is None
-        else {source: {"kind": kind, "input": list(inputs)}},
+        else {source: {"kind": kind, "input": list(inputs), "options": dict(options or {})}},
         "max_error_rate": 1.0,
         **blocks,
     }
     return recipe_of(described, annotators=factories())
+
+
+def reader_options(given: Sequence[str]) -> dict[str, Any]:
+    """A source's options from KEY=VALUE arguments, the values in YAML.  Raises UsageError for another form."""
+    options: dict[str, Any] = {}
+    for argument in given:
+        key, equals, text = argument.partition("=")
+        if not (equals and key):
+            raise UsageError(f"--option {argument}: an option is KEY=VALUE")
+        options[key] = _value(text, argument)
+    return options
 
 
 def annotator_values(

@@ -131,6 +131,7 @@ class Recipe(Block):
             limits=self.reader_limits(),
             document_kind=block.document_kind,
             extractor=block.extractor,
+            options=tuple(sorted(block.options.items())),
         )
 
     def check_files(self) -> None:

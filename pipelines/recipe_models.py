@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from pipelines.readers.formats import FORMATS, KINDS, checked_options
 
 # Decimal units as in SI, binary units as in IEC 80000-13.
 BYTE_UNITS: Mapping[str, int] = {
@@ -159,7 +171,10 @@ Engine = Annotated[
 
 # -- sources ----------------------------------------------------------------------------------------------
 
-SourceKind = Literal["html", "warc", "wet", "jsonl", "parquet", "code"]
+if TYPE_CHECKING:
+    SourceKind = str
+else:
+    SourceKind = Literal[KINDS]
 
 
 class SourceBlock(Block):
@@ -176,6 +191,15 @@ class SourceBlock(Block):
     """Of main text: trafilatura, or resiliparse alone."""
     document_kind: Text | None = None
     """Replaces the kind that the reader would choose: web, code, prose, notebook, conversation."""
+    options: dict[str, Scalar | Texts] = Field(default_factory=dict)
+    """What the kind's reader may be told (`pipelines.readers.FORMATS`), for example {namespaces: [0]}."""
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if value and "kind" in info.data:
+            checked_options(info.data["kind"], value)
+        return value
 
 
 class Limits(Block):
@@ -296,14 +320,7 @@ class License(Block):
 
 Grouping = Literal["host", "repo", "directory", "cluster", "document"]
 # Pages of one site share templates and files of one repository share code, so they are held out together.
-GROUPINGS: Mapping[str, Grouping] = {
-    "html": "host",
-    "warc": "host",
-    "wet": "host",
-    "code": "repo",
-    "jsonl": "document",
-    "parquet": "document",
-}
+GROUPINGS: Mapping[str, Grouping] = {kind: form.group for kind, form in FORMATS.items()}
 EVERY_SOURCE = "*"
 
 

@@ -10,15 +10,17 @@ Pure functions: nothing here imports Beam, reads a clock, starts a thread or ope
 """
 
 from pipelines.readers.files import LOCAL, Files, Found, LocalFiles
+from pipelines.readers.formats import FORMATS, KINDS
 from pipelines.readers.html import Extraction, extract
 from pipelines.readers.limits import Limits
 from pipelines.readers.reading import read_unit
 from pipelines.readers.records import DROP_REASONS, ERRORS, Document, Dropped, Item, Rejected
-from pipelines.readers.units import KINDS, PlanError, Source, Unit, UnitFile, input_digest, plan_units
+from pipelines.readers.units import PlanError, Source, Unit, UnitFile, input_digest, plan_units
 
 __all__ = [
     "DROP_REASONS",
     "ERRORS",
+    "FORMATS",
     "KINDS",
     "LOCAL",
     "Document",

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pipelines.readers.limits import Limits
 from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
 from pipelines.readers.streams import compression, inflated
+from pipelines.readers.units import UnitFile
+
+if TYPE_CHECKING:
+    from pipelines.readers.reading import Reading
 
 _BOM = b"\xef\xbb\xbf"
+
+
+def read_rows(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]:
+    """The rows of one file of a unit."""
+    unit = reading.unit
+    return read_jsonl(raw, file.name, unit.source, unit.document_kind, reading.limits)
 
 
 def read_jsonl(

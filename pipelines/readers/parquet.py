@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.readers.files import Files
+from pipelines.readers.files import Files, Found
 from pipelines.readers.limits import Limits
 from pipelines.readers.records import Item, Refused, Rejected
 from pipelines.readers.rows import document_from_row
+from pipelines.readers.units import Source, UnitFile
+
+if TYPE_CHECKING:
+    from pipelines.readers.reading import Reading
 
 _MAGIC = b"PAR1"
+# Uncompressed bytes of the row groups of one unit.
+RANGE_BYTES = 64 << 20
 # Rows decoded at once; with rows at the size limit this is far below a row group.
 _BATCH_ROWS = 128
 # A footer with strings or lists beyond this is refused by the reader (bytes, elements).
@@ -58,6 +64,19 @@ def row_group_ranges(path: str, files: Files, range_bytes: int) -> list[tuple[in
         weight += size
     ranges = list(zip(edges, [*edges[1:], len(sizes)], strict=True))
     return ranges if len(ranges) > 1 else []
+
+
+def cuts(found: Found, source: Source, files: Files) -> list[dict[str, int | None]]:
+    """Row groups of the units into which a large file is cut."""
+    if found.size <= RANGE_BYTES // 4:
+        return []
+    return [{"start": a, "stop": b} for a, b in row_group_ranges(found.path, files, RANGE_BYTES)]
+
+
+def read_rows(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]:
+    """The rows of one unit."""
+    unit = reading.unit
+    return read_parquet(raw, file.name, unit.source, unit.document_kind, reading.limits, unit.start, unit.stop)
 
 
 def _check(group: pq.RowGroupMetaData, limits: Limits) -> None:

@@ -20,12 +20,12 @@ from typing import Any
 
 from pipelines.readers.archives import is_archive, is_solid
 from pipelines.readers.files import LOCAL, Files, Found
+from pipelines.readers.formats import FORMATS, KINDS, Scalar, checked_options, named
 from pipelines.readers.limits import Limits
 from pipelines.readers.locators import load_locators
 from pipelines.readers.records import Refused
 from pipelines.readers.streams import compression
 
-KINDS = ("html", "warc", "wet", "jsonl", "parquet", "code")
 EXTRACTORS = ("careful", "fast")
 
 # A unit of small files: large enough to fill a shard, small enough to spread over workers.
@@ -38,10 +38,6 @@ PACKED_RATIO = 4
 ARCHIVE_PART_BYTES = 4 << 20
 # Each part of a solid archive inflates all of it (0.1 s per 20 MB), so more parts would only add work.
 MAX_SOLID_PARTS = 16
-# About 70 MB of records, half a minute of extraction.
-WARC_RANGE_BYTES = 16 << 20
-# Uncompressed bytes of the row groups of one unit.
-PARQUET_RANGE_BYTES = 64 << 20
 
 
 class PlanError(ValueError):
@@ -53,7 +49,7 @@ class Source:
     """A named set of inputs of one kind."""
 
     name: str
-    kind: str  # one of KINDS
+    kind: str  # one of formats.KINDS
     inputs: tuple[str, ...]  # files, directories or globs (`**` for any depth)
     exclude: tuple[
         str, ...
@@ -62,6 +58,7 @@ class Source:
     limits: Limits = dataclasses.field(default_factory=Limits)
     document_kind: str | None = None  # replaces the kind that the reader would choose
     extractor: str = "careful"  # one of EXTRACTORS
+    options: tuple[tuple[str, Scalar | tuple[str, ...]], ...] = ()  # of the kind: formats.FORMATS[kind].options
 
     def __post_init__(self) -> None:
         if not self.name or "\0" in self.name:
@@ -74,6 +71,10 @@ class Source:
             )
         if isinstance(self.inputs, str) or not self.inputs:
             raise ValueError(f"source {self.name}: inputs must be a non-empty sequence of paths")
+        try:
+            checked_options(self.kind, dict(self.options))
+        except ValueError as error:
+            raise ValueError(f"source {self.name}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,12 +98,13 @@ class Unit:
     context: tuple[UnitFile, ...] = ()  # licence and metadata files that say something about `files`
     part: int = 0  # archives: members whose index modulo `parts` is `part`
     parts: int = 1
-    start: int = 0  # WARC: bytes, Parquet: row groups
+    start: int = 0  # in the format's own measure: bytes of WARC, row groups of Parquet
     stop: int | None = None
     exclude: tuple[str, ...] = ()
     locators: str | None = None
     document_kind: str | None = None
     extractor: str = "careful"
+    options: tuple[tuple[str, Scalar | tuple[str, ...]], ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -113,6 +115,9 @@ class Unit:
         for key in ("files", "context"):
             value[key] = tuple(UnitFile(**file) for file in value[key])
         value["exclude"] = tuple(value["exclude"])
+        value["options"] = tuple(
+            (key, tuple(option) if isinstance(option, list) else option) for key, option in value["options"]
+        )
         return cls(**value)
 
     def describe(self) -> dict[str, Any]:
@@ -152,7 +157,6 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
     Inputs are taken relative to `base` (default: the working directory).
     """
     root = os.path.abspath(base) if base and "://" not in base else base or ""
-    found = _find(source, root, files)
     common: dict[str, Any] = {
         "source": source.name,
         "kind": source.kind,
@@ -160,6 +164,7 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
         "exclude": source.exclude,
         "document_kind": source.document_kind,
         "extractor": source.extractor,
+        "options": source.options,
     }
     if source.locators:
         unit = Unit(files=(), **common)
@@ -168,8 +173,12 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
         except (Refused, OSError, ValueError) as error:
             raise PlanError(f"source {source.name}: locators {source.locators}: {error}") from error
         common["locators"] = source.locators
+    form = FORMATS[source.kind]
+    if form.plan is not None:
+        return [Unit(**{**common, **fields}) for fields in named(form.plan)(source, root, files)]
+    found = _find(source, root, files)
     units = [Unit(**cut, **common) for cut in _cut(source, found, root, files)]
-    if source.kind == "code":
+    if form.project:
         units = [_with_context(unit, found, root) for unit in units]
     return units
 
@@ -206,7 +215,7 @@ def _cut(source: Source, found: Sequence[Found], root: str, files: Files) -> Ite
     weight = 0
     for item in found:
         file = _unit_file(item, root)
-        cuts = list(_cuts(source.kind, item, files))
+        cuts = list(_cuts(source, item, files))
         packed = is_archive(file.name) or compression(file.name) is not None
         size = file.size * (PACKED_RATIO if packed else 1)
         if group and (cuts or weight + size > GROUP_BYTES or len(group) >= GROUP_FILES):
@@ -221,20 +230,15 @@ def _cut(source: Source, found: Sequence[Found], root: str, files: Files) -> Ite
         yield {"files": tuple(group)}
 
 
-def _cuts(kind: str, file: Found, files: Files) -> Iterable[dict[str, int | None]]:
+def _cuts(source: Source, file: Found, files: Files) -> Iterable[dict[str, int | None]]:
     """The parts of a large file, none if it stays whole."""
-    if kind in ("html", "code") and is_archive(file.name):
+    form = FORMATS[source.kind]
+    if form.archives and is_archive(file.name):
         parts = -(-file.size // ARCHIVE_PART_BYTES)
         parts = min(parts, MAX_SOLID_PARTS) if is_solid(file.name) else parts
         return [{"part": part, "parts": parts} for part in range(parts)] if parts > 1 else []
-    if kind in ("warc", "wet") and compression(file.name) == "gzip" and file.size > WARC_RANGE_BYTES:
-        edges = list(range(0, file.size, WARC_RANGE_BYTES))
-        return [{"start": a, "stop": b} for a, b in zip(edges, [*edges[1:], None], strict=True)]
-    if kind == "parquet" and file.size > PARQUET_RANGE_BYTES // 4:
-        from pipelines.readers.parquet import row_group_ranges
-
-        return [{"start": a, "stop": b} for a, b in row_group_ranges(file.path, files, PARQUET_RANGE_BYTES)]
-    return []
+    cuts: Iterable[dict[str, int | None]] = named(form.cuts)(file, source, files) if form.cuts else []
+    return cuts
 
 
 def _with_context(unit: Unit, found: Sequence[Found], root: str) -> Unit:

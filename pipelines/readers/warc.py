@@ -17,9 +17,10 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from licenses.identifiers import sha256_hex, swhid_content
+from pipelines.readers.files import Files, Found
 from pipelines.readers.html import Mode, Page, read_page
 from pipelines.readers.http import is_html, media_type, read_response
 from pipelines.readers.limits import Limits
@@ -32,7 +33,13 @@ from pipelines.readers.records import (
     safe_text,
 )
 from pipelines.readers.streams import compression, inflated
+from pipelines.readers.units import Source, UnitFile
 
+if TYPE_CHECKING:
+    from pipelines.readers.reading import Reading
+
+# About 70 MB of records, half a minute of extraction.
+RANGE_BYTES = 16 << 20
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _BLOCK = 1 << 16
 # Enough compressed bytes to inflate the first line of a record.
@@ -358,6 +365,32 @@ def _short_body(stream: _Pushback, body: bytes, length: int) -> Refused:
         stream.unread(body)
     error = "wrong_length" if wrong or whole else "truncated"
     return Refused(error, f"{len(body)} of {length} bytes")
+
+
+def cuts(found: Found, source: Source, files: Files) -> list[dict[str, int | None]]:
+    """Byte ranges of a large file whose records are compressed one by one."""
+    if compression(found.name) != "gzip" or found.size <= RANGE_BYTES:
+        return []
+    edges = list(range(0, found.size, RANGE_BYTES))
+    return [{"start": a, "stop": b} for a, b in zip(edges, [*edges[1:], None], strict=True)]
+
+
+def read_pages(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]:
+    """Pages of the records of one unit."""
+    return _read(raw, file, reading, "warc")
+
+
+def read_texts(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]:
+    """Extracted texts of the records of one unit."""
+    return _read(raw, file, reading, "wet")
+
+
+def _read(raw: BinaryIO, file: UnitFile, reading: Reading, kind: str) -> Iterator[Item]:
+    unit = reading.unit
+    mode = cast(Mode, unit.extractor)
+    return read_warc(
+        raw, file.name, unit.source, kind, unit.document_kind, mode, reading.limits, unit.start, unit.stop
+    )
 
 
 def read_warc(

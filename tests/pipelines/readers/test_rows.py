@@ -200,7 +200,7 @@ def test_row_groups_of_a_large_file_are_read_once_each(
     )
     source = Source("s", "parquet", (str(tmp_path),))
     whole = [item for unit in plan_units(source) for item in read_unit(unit)]
-    monkeypatch.setattr("pipelines.readers.units.PARQUET_RANGE_BYTES", 20_000)
+    monkeypatch.setattr("pipelines.readers.parquet.RANGE_BYTES", 20_000)
     units = plan_units(source)
     assert len(units) > 3
     assert [item for unit in units for item in read_unit(unit)] == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.readers import Document, PlanError, Source, Unit, UnitFile, input_digest, plan_units, read_unit
+from pipelines.readers import Document, PlanError, Source, Unit, UnitFile, formats, input_digest, plan_units, read_unit
 from pipelines.readers.units import excluded
 
 PAGE = (
@@ -92,7 +93,7 @@ def test_large_files_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ]
     for name in ("d.warc.gz", "e.warc"):
         (tmp_path / name).write_bytes(bytes(1000))
-    monkeypatch.setattr("pipelines.readers.units.WARC_RANGE_BYTES", 400)
+    monkeypatch.setattr("pipelines.readers.warc.RANGE_BYTES", 400)
     units = plan_units(Source("s", "warc", (str(tmp_path / "*.warc*"),)))
     assert [(u.files[0].name, u.start, u.stop) for u in units] == [
         ("d.warc.gz", 0, 400),
@@ -203,9 +204,32 @@ def test_digests_follow_the_bytes_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_range_has_the_digest_of_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.warc.gz").write_bytes(os.urandom(1000))
-    monkeypatch.setattr("pipelines.readers.units.WARC_RANGE_BYTES", 400)
+    monkeypatch.setattr("pipelines.readers.warc.RANGE_BYTES", 400)
     units = plan_units(Source("s", "warc", (str(tmp_path),)))
     known: dict[tuple[str, int, int | None], str] = {}
     assert len({input_digest(unit, known=known) for unit in units}) == 3 == len(known)
     data = (tmp_path / "a.warc.gz").read_bytes()[400:800]
     assert hashlib.sha256(data).hexdigest() in known.values()
+
+
+def test_an_option_is_one_of_its_kind(monkeypatch):
+    options = {
+        "language": formats.Option("en", "of the wiki"),
+        "namespaces": formats.Option(("0",), "that are read"),
+        "limit": formats.Option(None, "of pages", of=int),
+    }
+    monkeypatch.setitem(formats.FORMATS, "html", dataclasses.replace(formats.FORMATS["html"], options=options))
+    given = Source("s", "html", ("x",), options=(("limit", 3), ("namespaces", ("0", "14"))))
+    assert formats.checked_options("html", dict(given.options)) == {
+        "language": "en", "namespaces": ("0", "14"), "limit": 3,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="source s: unknown option 'langage' of kind html.*did you mean 'language'"):
+        Source("s", "html", ("x",), options=(("langage", "de"),))
+    with pytest.raises(ValueError, match="source s: option limit: 'three' is no whole number"):
+        Source("s", "html", ("x",), options=(("limit", "three"),))
+
+
+def test_a_unit_with_options_survives_json():
+    unit = Unit("s", "html", (), options=(("limit", 3), ("namespaces", ("0", "14"))))
+    assert Unit.from_json(unit.to_json()) == unit
+    assert unit.unit_id != dataclasses.replace(unit, options=()).unit_id

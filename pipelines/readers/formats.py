@@ -1,0 +1,128 @@
+"""The raw formats that a source may have: one entry each, and nothing else knows their names.
+
+A reader is a function `read(raw, file, reading)` that yields every candidate of one file (or of the unit's part of it)
+as a Document, Dropped or Rejected.  It is named by module and function, and imported on first use, so that a plan or a
+recipe costs no extraction library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Scalar = str | int | float | bool
+Grouping = Literal["host", "repo", "directory", "document"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One key of a source's `options`."""
+
+    default: Scalar | tuple[str, ...] | None
+    help: str
+    allowed: tuple[Scalar, ...] = ()  # empty: any value of the type
+    of: type[Any] | None = None  # the type; of the default, where that is no None; tuple: a list of strings
+
+    @property
+    def expected(self) -> type[Any]:
+        return self.of or type(self.default)
+
+    def checked(self, value: Any) -> Any:
+        """The value in the option's type; raises ValueError with what is allowed."""
+        expected = self.expected
+        if expected is tuple:
+            value = (value,) if isinstance(value, str) else value
+            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+                raise ValueError(f"{value!r} is no list of strings")
+            unknown = [each for each in value if self.allowed and each not in self.allowed]
+            if unknown:
+                raise ValueError(f"{unknown[0]!r} is not one of {', '.join(map(str, self.allowed))}")
+            return tuple(value)
+        if expected is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, expected) or isinstance(value, bool) is not (expected is bool):
+            raise ValueError(f"{value!r} is no {_TYPE_NAMES[expected]}")
+        if self.allowed and value not in self.allowed:
+            raise ValueError(f"{value!r} is not one of {', '.join(map(str, self.allowed))}")
+        return value
+
+
+_TYPE_NAMES = {str: "string", int: "whole number", float: "number", bool: "true or false"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Format:
+    """How files of one kind are found, cut and read.
+
+    read          "module:function": (raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]
+    suffixes      of what is read among the files of a directory, lower case, without .gz and the like; others are
+                  dropped as `unwanted`; (): all
+    archives      whether members of zip and tar archives are read: large archives are then cut by members
+    cuts          "module:function": (found: Found, source: Source, files: Files) -> list of {start, stop} or
+                  {part, parts}; an empty list leaves the file whole
+    plan          "module:function": (source: Source, root: str, files: Files) -> list of dicts of Unit's fields; takes
+                  the place of finding and cutting files
+    group         what is held out as a whole
+    project       whether licence and metadata files of the directories above go along with a unit
+    """
+
+    read: str
+    suffixes: tuple[str, ...] = ()
+    archives: bool = False
+    unwanted: str = "other_file"
+    cuts: str | None = None
+    plan: str | None = None
+    group: Grouping = "document"
+    project: bool = False
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+
+
+def named(place: str) -> Any:
+    """The function that "module:function" names."""
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+# In the order in which messages list them.
+FORMATS: dict[str, Format] = {
+    "html": Format(
+        "pipelines.readers.files_of_pages:read_pages",
+        (".html", ".htm", ".xhtml"),
+        archives=True,
+        unwanted="not_a_page",
+        group="host",
+    ),
+    "warc": Format(
+        "pipelines.readers.warc:read_pages", (".warc", ".arc"), cuts="pipelines.readers.warc:cuts", group="host"
+    ),
+    "wet": Format(
+        "pipelines.readers.warc:read_texts", (".wet", ".warc"), cuts="pipelines.readers.warc:cuts", group="host"
+    ),
+    "jsonl": Format("pipelines.readers.jsonl:read_rows", (".jsonl", ".ndjson", ".json")),
+    "parquet": Format(
+        "pipelines.readers.parquet:read_rows", (".parquet", ".pq"), cuts="pipelines.readers.parquet:cuts"
+    ),
+    "code": Format("pipelines.readers.files_of_code:read_files", archives=True, group="repo", project=True),
+}
+KINDS = tuple(FORMATS)
+
+
+def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a kind: those given, and the defaults of the others.
+
+    Raises ValueError with the option, what was found and what is allowed.
+    """
+    known = FORMATS[kind].options
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown option {name!r} of kind {kind}; known: {', '.join(known) or 'none'}{hint}")
+        try:
+            known[name].checked(value)
+        except ValueError as error:
+            raise ValueError(f"option {name}: {error}") from None
+    return {name: option.checked(given[name]) if name in given else option.default for name, option in known.items()}
