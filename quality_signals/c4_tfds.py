@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
@@ -456,6 +457,13 @@ def normalized_url(url: str | None) -> str | None:
     return None if url is None else _QUERIES.sub("", _SCHEMES.sub("", url)).rstrip("/")
 
 
+def normalized_urls(urls: pa.Array) -> pa.Array:
+    """The same for a column."""
+    for pattern in (_SCHEMES, _QUERIES):
+        urls = pc.replace_substring_regex(urls, pattern.pattern, "")
+    return pc.utf8_rtrim(urls, characters="/")
+
+
 @dataclasses.dataclass(frozen=True)
 class C4Tfds:
     """C4's cleaning of pages, as edits and a verdict.
@@ -517,7 +525,7 @@ class C4Tfds:
         }
         columns = judge_texts(self.rules, values, len(texts))
         columns += [pa.array(numbers[name], pa.int64()) for name in NUMBERS]
-        columns.append(pa.array(map(normalized_url, texts.column("url")), pa.string()))
+        columns.append(normalized_urls(pa.array(texts.column("url"), pa.string())))
         columns.append(_edits(texts, found, columns[0].to_numpy(zero_copy_only=False)))
         scattered = [texts.scatter(column) for column in columns]
         scattered[0] = scattered[0].fill_null(True)

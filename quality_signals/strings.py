@@ -190,6 +190,19 @@ class Strings:
             starts, ends = places[starts], places[ends]
         return self.numbers(utf8, np.ascontiguousarray(starts), np.ascontiguousarray(ends))
 
+    def _raw(self, numbers: Ids) -> list[bytes]:
+        whole = self.utf8[: int(self.bounds[self.known])].tobytes()
+        lows, highs = self.bounds[numbers].tolist(), self.bounds[numbers + 1].tolist()
+        return [whole[low:high] for low, high in zip(lows, highs, strict=True)]
+
+    def strings(self, numbers: Ids) -> list[str]:
+        """The strings of these numbers.  Time grows with the bytes of all strings."""
+        return [raw.decode() for raw in self._raw(numbers)] if len(numbers) else []
+
+    def points(self, numbers: Ids) -> npt.NDArray[np.uint32]:
+        """Their code points, one string behind the other.  Likewise."""
+        return np.frombuffer(b"".join(self._raw(numbers)).decode().encode("utf-32-le"), np.uint32)
+
     def _grow(self, size: int) -> None:
         """Room for more strings, of which the next has `size` bytes."""
         known = self.known

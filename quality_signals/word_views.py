@@ -8,8 +8,7 @@ chunks reach Python.
 from __future__ import annotations
 
 import dataclasses
-import re
-from itertools import accumulate
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
 Bools = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
+Points = npt.NDArray[np.uint32]
 
 # Stretches of chunks (see `_rejoined`) that are remembered for a language before they are forgotten.
 MAX_STRETCHES = 20_000
@@ -32,16 +32,9 @@ MAX_STRETCHES = 20_000
 # Marks of a chunk.
 _LINKS = 1  # one of its words occurs in an exception that affixes or blanks may break apart
 _REJOINS = 2  # such an exception may begin here
-
-# A word of letters between signs, half of the chunks of prose that are no plain words.  The rules of spaCy ask for
-# single letters only in exceptions, behind digits and apostrophes, and in the parts of a URL, so all such words that
-# occur in no exception are divided alike; they only tell small letters from capitals.
-_FRAMED = re.compile(r"([!-/:-@\[-`{-~]{0,2})([A-Za-z][a-z]{3,})([!-/:-@\[-`{-~]{0,3})").fullmatch
-_NO_WORDS = ("zvqxwjkz", "qzmkvxaa", "wbtjhfpe", "jdlcgsrn", "ozuyiks")
-MAX_FRAMES = 20_000  # remembered
-_LETTER_RUN = re.compile("[A-Za-z]+")
-# Sizes of the words before the letters, what the word with the letters has besides, sizes of those behind; marks.
-_Frame = tuple[tuple[int, ...], int, tuple[int, ...], int]
+# Bits of a word: it occurs in such an exception; it is the longest of one that holds a blank; it is one as it stands;
+# it begins one of several words.
+_LINKING, _SPACED, _ALONE, _FIRST = 1, 2, 4, 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,6 +163,26 @@ def _divide(  # type: ignore[no-untyped-def]
                 k = highs[stretch]
 
 
+@njit(error_model="numpy")
+def _mark(pieces, firsts, counts, bits, pairs, marks, asked):  # type: ignore[no-untyped-def]
+    """Marks of runs of words, and whether an exception may stand among them.  pairs: first and second word, sorted."""
+    for run in range(len(counts)):
+        every = np.uint8(0)
+        last = firsts[run] + counts[run] - 1
+        for k in range(firsts[run], last + 1):
+            found = bits[U(pieces[U(k)])]
+            every |= found
+            asked[run] |= (found & _ALONE) != 0
+            if found & _FIRST and k < last:
+                pair = np.int64(pieces[U(k)]) << 32 | pieces[U(k + 1)]
+                place = np.searchsorted(pairs, pair)
+                asked[run] |= place < len(pairs) and pairs[place] == pair
+        if every & _SPACED:
+            marks[run] = _LINKS | _REJOINS
+        elif every & _LINKING:
+            marks[run] = _LINKS
+
+
 class DividedChunks:
     """How a splitter divides the chunks of a vocabulary; the arrays stay as they are while other threads add chunks.
 
@@ -182,7 +195,7 @@ class DividedChunks:
         self._lock = known.lock
         self._vocabulary = known
         self._splitter = splitter
-        self._stretches: dict[str, tuple[Ints, Ints, Ids]] = {}
+        self._stretches: dict[bytes, tuple[Ints, Ints, Ids]] = {}
         patterns = [words for seconds in splitter._patterns.values() for found in seconds.values() for words in found]
         self._linking = {word for words in patterns for word in words}
         # The longest word of each exception that holds a blank: where a text lacks it, it lacks the exception.
@@ -191,93 +204,68 @@ class DividedChunks:
             for key in splitter._exceptions
             if " " in key.strip()
         }
-        # Chunks of letters between signs: see `_FRAMED`.
-        self._frames_whole = splitter._letters_whole and splitter._is_token is None
-        self._frames: dict[tuple[str, bool, str], _Frame | None] = {}
-        self._letter_runs = set(_LETTER_RUN.findall(" ".join([*splitter._exceptions, *self._linking])))
+        self._division = splitter.division()
+        self._bits = np.zeros(1, np.uint8)
+        self._mark_words(self._linking, _LINKING)
+        self._mark_words(self._spaced, _SPACED)
+        self._mark_words({words[0] for words in patterns if len(words) == 1}, _ALONE)
+        self._mark_words({words[0] for words in patterns if len(words) > 1}, _FIRST)
+        two = [known.words.numbers_of([word[place] for word in patterns if len(word) > 1]) for place in (0, 1)]
+        self._pairs = np.unique(two[0].astype(np.int64) << 32 | two[1])
         self.counts = np.zeros(1, np.int32)
         self.firsts = np.zeros(1, np.int32)
         self.marks = np.zeros(1, np.uint8)
         self.sizes = np.zeros(1 << 12, np.int32)
         self.pieces = np.zeros(1 << 12, np.int32)
         self._used = 0
-        # Known from the start, so that an unknown chunk of ASCII letters is one word that links to none.
-        runs = sorted(run for run in self._linking.union(splitter._exceptions) if run.isascii() and run.isalpha())
-        self._measure(known.chunks.numbers_of(runs), plain=False)
 
-    def _measure(self, unknown: Ids, plain: bool = True) -> None:
-        """Words of new chunks; plain: whether ASCII letters are one word, where the splitter has it so."""
+    def _mark_words(self, words: set[str], bit: int) -> None:
+        numbers = self._vocabulary.words.numbers_of(sorted(words))
+        self._bits = roomier(self._bits, self._vocabulary.words.known)
+        self._bits[numbers] |= bit
+
+    def _measure(self, unknown: Ids) -> None:
+        """Words of new chunks."""
         strings = self._vocabulary.chunks
         self.counts = roomier(self.counts, strings.known)
         self.firsts = roomier(self.firsts, strings.known)
         self.marks = roomier(self.marks, strings.known)
-        bounds, utf8 = strings.bounds, strings.utf8
-        lows, highs = bounds[unknown].tolist(), bounds[unknown + 1].tolist()
-        whole = utf8[: int(bounds[strings.known])].tobytes()
-        runs = [whole[low:high] for low, high in zip(lows, highs, strict=True)]
-        counts, marks, sizes = np.ones(len(runs), np.int32), np.zeros(len(runs), np.uint8), []
-        letters = plain and self._splitter._letters_whole
-        for i, raw in enumerate(runs):
-            if letters and raw.isalpha():  # of bytes: ASCII letters
-                sizes.append(len(raw))
-                continue
-            found, marks[i] = self._words_of(raw.decode())
-            counts[i] = len(found)
-            sizes += found
-        ends = np.cumsum(sizes, dtype=np.int64)
-        points = np.frombuffer(b"".join(runs).decode().encode("utf-32-le"), np.uint32)
+        points = strings.points(unknown)
+        counts, sizes = self._sizes(points, _sums(strings.lengths[unknown]))
+        ends = np.cumsum(sizes)
         used = self._used
         self.sizes = roomier(self.sizes, used + len(ends))
         self.pieces = roomier(self.pieces, used + len(ends))
         self.sizes[used : used + len(ends)] = sizes
-        self.pieces[used : used + len(ends)] = self._vocabulary.words.numbers_at(points, ends - sizes, ends)
-        self.marks[unknown] = marks
-        self.firsts[unknown] = used + np.cumsum(counts) - counts
+        pieces = self._vocabulary.words.numbers_at(points, ends - sizes, ends)
+        self.pieces[used : used + len(ends)] = pieces
+        firsts = np.cumsum(counts) - counts
+        self.marks[unknown] = self._marks_of(pieces, firsts, counts)
+        self.firsts[unknown] = used + firsts
         self.counts[unknown] = counts
         self._used = used + len(ends)
 
-    def _words_of(self, run: str) -> tuple[tuple[int, ...], int]:
-        """Sizes of the words of an unknown chunk, and its marks."""
-        splitter = self._splitter
-        if len(run) > MAX_RUN_CHARS:
-            return (len(run),), 0
-        framed = _FRAMED(run) if self._frames_whole else None
-        if framed is not None and framed[2] not in self._letter_runs:
-            before, letters, after = framed.groups()
-            key = (before, letters[0].isupper(), after)
-            if key not in self._frames:
-                if len(self._frames) >= MAX_FRAMES:
-                    self._frames.clear()
-                self._frames[key] = self._frame(*key)
-            frame = self._frames[key]
-            if frame is not None:
-                first, more, last, mark = frame
-                return (*first, len(letters) + more, *last), mark
-        sizes, broken = splitter.new_sizes(run)
-        return sizes, self._marks_of(run, sizes, broken)
+    def _sizes(self, points: Points, bounds: Ints) -> tuple[Ints, Ints]:
+        """[runs] how many words each run has, and [words] their sizes."""
+        if self._division is not None:
+            return self._division.sizes(points, bounds)
+        text = points.tobytes().decode("utf-32-le")
+        found = [self._splitter.run_sizes(text[low:high]) for low, high in pairwise(bounds.tolist())]
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        return counts, np.array([size for sizes in found for size in sizes], np.int64)
 
-    def _frame(self, before: str, capital: bool, after: str) -> _Frame | None:
-        """How letters between these signs are divided; None where they do not stay together or it is not the same
-        for all letters (Swedish has a rule on the letter before an apostrophe)."""
-        found = set()
-        for letters in _NO_WORDS:
-            run = before + (letters.title() if capital else letters) + after
-            sizes, broken = self._splitter.new_sizes(run)
-            ends = list(accumulate(sizes))
-            place = next(place for place, end in enumerate(ends) if end >= len(before) + len(letters))
-            if ends[place] - sizes[place] > len(before):
-                return None
-            more = sizes[place] - len(letters)
-            found.add((sizes[:place], more, sizes[place + 1 :], self._marks_of(run, sizes, broken)))
-        return found.pop() if len(found) == 1 else None
-
-    def _marks_of(self, run: str, sizes: tuple[int, ...], broken: bool) -> int:
-        words = [run]
-        if len(sizes) > 1:
-            words = [run[end - size : end] for end, size in zip(accumulate(sizes), sizes, strict=True)]
-        if broken or not self._spaced.isdisjoint(words):
-            return _LINKS | _REJOINS
-        return 0 if self._linking.isdisjoint(words) else _LINKS
+    def _marks_of(self, pieces: Ids, firsts: Ints, counts: Ints) -> npt.NDArray[np.uint8]:
+        """[runs] marks of runs with these words."""
+        words = self._vocabulary.words
+        self._bits = roomier(self._bits, words.known)
+        marks, asked = np.zeros(len(counts), np.uint8), np.zeros(len(counts), np.bool_)
+        _mark(pieces, firsts, counts, self._bits, self._pairs, marks, asked)
+        runs = np.flatnonzero(asked)
+        found = words.strings(pieces[np.repeat(asked, counts)])
+        for run, (low, high) in zip(runs.tolist(), pairwise(_sums(counts[runs]).tolist()), strict=True):
+            if self._splitter._is_broken(found[low:high]):
+                marks[run] |= _LINKS | _REJOINS
+        return marks
 
     def count(self, found: Chunks, owners: Ints, owner: int, words: Ints) -> int:
         """Puts the words of each text whose owner this is into words [texts]; returns all marks of their chunks."""
@@ -297,25 +285,28 @@ class DividedChunks:
                 _, every = _count_pieces(*given, self.counts, self.marks, words, unknown)
             return int(every)
 
-    def rejoined(self, stretch: str) -> tuple[Ints, Ints, Ids]:
-        """`WordSplitter.rejoined` of chunks with single blanks between: starts, ends, numbers of words; remembered."""
-        found = self._stretches.get(stretch)
+    def rejoined(self, ids: Ids, points: Points) -> tuple[Ints, Ints, Ids]:
+        """`WordSplitter.rejoined` of these chunks with single blanks between: starts, ends, numbers of words.
+
+        points: those of the stretch.  Remembered.
+        """
+        key = ids.tobytes()
+        found = self._stretches.get(key)
         if found is None:
-            sizes: list[int] = []
-            gaps: list[int] = []  # white space before each word
-            for run in stretch.split(" "):
-                own, _ = self._words_of(run)
-                gaps += [1, *[0] * (len(own) - 1)]
-                sizes += own
-            gaps[0] = 0
-            ends = np.cumsum(np.add(sizes, gaps), dtype=np.int64)
+            stretch = points.tobytes().decode("utf-32-le")
+            firsts, counts = self.firsts[ids], self.counts[ids].astype(np.int64)
+            before = np.cumsum(counts) - counts
+            sizes = self.sizes[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
+            gaps = np.zeros(len(sizes), np.int64)  # white space before each word
+            gaps[before[1:]] = 1
+            ends = np.cumsum(sizes + gaps)
             starts, ends = self._splitter.rejoined(stretch, ends - sizes, ends)
             words = [stretch[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
             found = starts, ends, self._vocabulary.words.numbers_of(words)
             if len(self._stretches) >= MAX_STRETCHES:
                 self._stretches = {}
             if len(stretch) <= MAX_RUN_CHARS:
-                self._stretches[stretch] = found
+                self._stretches[key] = found
         return found
 
 
@@ -371,9 +362,8 @@ def _rejoined(table: DividedChunks, found: Chunks, points: Any, owners: Ints, ow
         most = count
     firsts, lasts, places = firsts[:count], lasts[:count], places[:count]
     lows, highs = found.starts[firsts].tolist(), found.ends[lasts - 1].tolist()
-    new = [
-        table.rejoined(points[low:high].tobytes().decode("utf-32-le")) for low, high in zip(lows, highs, strict=True)
-    ]
+    spans_of = zip(firsts.tolist(), lasts.tolist(), lows, highs, strict=True)
+    new = [table.rejoined(found.ids[first:last], points[low:high]) for first, last, low, high in spans_of]
     sizes = np.array([len(starts) for starts, _, _ in new], np.int64)
     np.add.at(counts, places[:, 0], sizes - places[:, 1])
     starts, ends, ids = (np.concatenate(column) for column in zip(*new, strict=True)) if new else _NO_WORDS_AT

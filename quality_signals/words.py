@@ -27,6 +27,8 @@ import numpy.typing as npt
 
 from quality_signals.codepoints import SPACE, CodePoints, class_table, code_points
 from quality_signals.compiled import njit
+from quality_signals.pattern_programs import Unsupported, programs
+from quality_signals.rule_division import RuleDivision
 from quality_signals.segmenters import Segmenter, segmenter, tokenizer_of
 
 # A run of more characters than this is one word.  The rules cost time that grows with the square of the run
@@ -92,6 +94,7 @@ class WordSplitter:
         self._known: dict[str, Sizes] = {}
         self._broken: dict[str, Sizes] = {}
         self._patterns: dict[str, dict[str, list[tuple[str, ...]]]] = {}
+        self._rules = rules, pool
         # Whether every text must be seen by `rejoined`: exceptions of the language hold spaces.
         self.always_rejoins: bool = any(" " in key.strip() for key in self._exceptions)
         self._add_patterns()
@@ -179,8 +182,7 @@ class WordSplitter:
             return []
         if exceptions and self._is_exception(rest):
             return _cut(rest, self._exceptions[rest])
-        is_url = self._is_url if "@" in rest else self._is_plain_url
-        if (self._is_token is not None and self._is_token(rest)) or (is_url is not None and is_url(rest)):
+        if (self._is_token is not None and self._is_token(rest)) or self._has_url(rest):
             return [rest]
         words = []
         start = 0
@@ -235,17 +237,36 @@ class WordSplitter:
         if len(self._known) + len(self._broken) >= MAX_REMEMBERED:
             self._known.clear()
             self._broken.clear()
-        if self._letters_whole and run.isascii() and run.isalpha() and run not in self._exceptions:
-            self._known[run] = (len(run),)
-            return (len(run),), False
-        sizes, broken = self.new_sizes(run)
+        sizes = self.run_sizes(run)
+        broken = self._is_broken(_cut(run, sizes))
         (self._broken if broken else self._known)[run] = sizes
         return sizes, broken
 
-    def new_sizes(self, run: str) -> tuple[Sizes, bool]:
-        """As `chunk_sizes`, for who remembers the result: of at most MAX_RUN_CHARS characters, not remembered here."""
-        words = _cut(run, self._exceptions[run]) if run in self._exceptions else self._split(run)
-        return tuple(map(len, words)), self._is_broken(words)
+    def run_sizes(self, run: str) -> Sizes:
+        """Words of a run of non-space characters; not remembered."""
+        if len(run) > MAX_RUN_CHARS:
+            return (len(run),)
+        if run in self._exceptions:
+            return self._exceptions[run]
+        if self._letters_whole and run.isascii() and run.isalpha():
+            return (len(run),)
+        return tuple(map(len, self._split(run)))
+
+    def division(self) -> RuleDivision | None:
+        """`run_sizes` of many runs at once; None where the language has rules that only `re` can follow."""
+        rules, pool = self._rules
+        if self._is_token is not None:
+            return None
+        try:
+            patterns = programs([pool[rules[key]] for key in ("prefix", "suffix", "infix")])
+        except Unsupported:
+            return None
+        anchored = rules["anchored"]
+        return RuleDivision(patterns, anchored, self._suffix_chars, self._exceptions, self._has_url, MAX_RUN_CHARS)
+
+    def _has_url(self, rest: str) -> bool:
+        is_url = self._is_url if "@" in rest else self._is_plain_url
+        return is_url is not None and is_url(rest) is not None
 
     def spans(self, text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Start and end of every word of `text`, in order, in code points."""

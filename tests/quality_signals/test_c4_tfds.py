@@ -7,12 +7,13 @@ import re
 import time
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quality_signals.batches import batch_of
-from quality_signals.c4_tfds import LINE_RULES, C4Tfds, normalized_url
+from quality_signals.c4_tfds import LINE_RULES, C4Tfds, normalized_url, normalized_urls
 from quality_signals.edits import apply_edits
 
 # As the golden values were made: one sentence a line, no minimum.
@@ -152,6 +153,12 @@ def test_one_url_of_each_form():
     }
     assert {url: normalized_url(url) for url in forms} == forms
     assert normalized_url(None) is None
+    assert normalized_urls(pa.array([*forms, None])).to_pylist() == [*forms.values(), None]
+
+
+@given(st.text(st.sampled_from("htps:/w.?um_refd\n\x85\u2028é"), max_size=40).map(lambda tail: "https://www." + tail))
+def test_a_column_of_urls_is_normalized_as_each_alone(url):
+    assert normalized_urls(pa.array([url])).to_pylist() == [normalized_url(url)]
 
 
 def test_wrong_options_are_refused_and_the_annotator_is_pickled():
