@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, batch_of, field
-from quality_signals.chunks import byte_places, chunks
+from quality_signals.chunks import byte_places
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
@@ -69,6 +69,7 @@ NO_MARK, FEW_WORDS = 1, 2
 _SPACE, _DOT, _QUESTION, _EXCLAMATION, _QUOTE = (ord(c) for c in ' .?!"')
 _JAVASCRIPT = np.frombuffer(b"javascript", np.uint8)
 _LOREM_IPSUM = b"lorem ipsum"
+_BLOCK = 64  # bytes that are looked at together
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def lists() -> Lists:
 
 @njit(error_model="numpy")
 def _three(a, b, c):  # type: ignore[no-untyped-def]
+    """The lower bits of three bytes: the same for a letter in either case."""
     return (a & 31) | (b & 31) << 5 | (c & 31) << 10
 
 
@@ -180,58 +182,60 @@ def _phrase_bits(utf8, i, first, fold, following, back, chars, bounds, lorem):  
 
 
 @njit(error_model="numpy")
-def _chunk_bits(utf8, offsets, javascript, arrays, bits):  # type: ignore[no-untyped-def]
-    fold, may_end, words, _, _, _, chars, bounds, _ = arrays
-    for chunk in range(len(offsets) - 1):
-        start, end = offsets[chunk], offsets[chunk + 1]
-        found = 0
-        for i in range(start, end):
+def _char_bits(utf8, low, high, fold, javascript):  # type: ignore[no-untyped-def]
+    """The bits of the text utf8[low:high] that its characters decide."""
+    found = 0
+    for block in range(low, high, U(_BLOCK)):
+        stop = min(block + U(_BLOCK), high)
+        special = np.uint8(0)
+        for i in range(block, stop):  # without branches and in bytes, so that many are compared at once
+            c = utf8[i]
+            special |= np.uint8(c == 123) | np.uint8(c | 32 == 106) | np.uint8(c == 0xC4) | np.uint8(c == 0xE2)
+        if not special:
+            continue
+        for i in range(block, stop):
             c = utf8[i]
             if c == 123:
                 found |= CURLY
-            elif c | 32 == 106 and i + len(javascript) <= end:
-                if _stands(utf8, i, fold, javascript, 0, len(javascript)):
+            elif c | 32 == 106:
+                if i + U(len(javascript)) <= high and _stands(utf8, np.int64(i), fold, javascript, 0, len(javascript)):
                     found |= JAVASCRIPT
-                    if end - start == len(javascript):
-                        found |= JAVASCRIPT_WORD
-            elif c == 0xC4 and utf8[i + 1] == 0xB0:  # U+0130
+            elif c == 0xC4:
+                if utf8[i + U(1)] == 0xB0:  # U+0130
+                    found |= FOLDS
+            elif c == 0xE2 and utf8[i + U(1)] == 0x84 and utf8[i + U(2)] == 0xAA:  # the Kelvin sign
                 found |= FOLDS
-            elif c == 0xE2 and utf8[i + 1] == 0x84 and utf8[i + 2] == 0xAA:  # the Kelvin sign
-                found |= FOLDS
-        if end - start < 32 and may_end[_three(fold[utf8[start]], fold[utf8[end - 1]], end - start)]:
-            if _listed_word(utf8, start, end, fold, words, chars, bounds):
-                found |= NAUGHTY
-        bits[chunk] = found
-
-
-def chunk_bits(chunks: TextBatch) -> Bytes:
-    """Facts of `strings.Strings`: the bits of a text that its chunks decide."""
-    bits = np.empty(len(chunks), np.uint8)
-    _chunk_bits(chunks.utf8, chunks.byte_offsets, _JAVASCRIPT, lists().arrays, bits)
-    return bits
+    return found
 
 
 @njit(error_model="numpy")
-def _scan(utf8, byte_offsets, starts, ends, ids, bits, offsets, firsts, arrays, text_bits, line_bits):  # type: ignore[no-untyped-def]
+def _scan(utf8, byte_offsets, starts, ends, offsets, firsts, javascript, arrays, text_bits, line_bits):  # type: ignore[no-untyped-def]
     """Bits of every text and line.
 
-    starts, ends, ids: places of the chunks in the bytes, and their numbers; bits: of all chunks.
+    starts, ends: places of the chunks in the bytes.
     offsets, firsts: of `line_views.split_lines` and `line_chunks`.
     FOLDS: the text holds U+0130 or the Kelvin sign, whose lower case begins with an ASCII letter; its bits are not
     complete.
     """
-    fold, _, _, joins, following, back, chars, bounds, lorem = arrays
+    fold, may_end, words, joins, following, back, chars, bounds, lorem = arrays
     for text in range(len(byte_offsets) - 1):
-        all_bits = np.int64(0)
         low = U(byte_offsets[text])
+        all_bits = _char_bits(utf8, low, U(byte_offsets[text + 1]), fold, javascript)
         for line in range(offsets[text], offsets[text + 1]):
             first = U(firsts[line])
             last = U(firsts[line + 1])
             for k in range(first, last):
-                all_bits |= np.int64(bits[U(ids[k])])
+                start, end = U(starts[k]), U(ends[k])
+                size = end - start
+                if size < U(32) and may_end[_three(utf8[start], utf8[end - U(1)], size)]:
+                    if _listed_word(utf8, np.int64(start), np.int64(end), fold, words, chars, bounds):
+                        all_bits |= NAUGHTY
+                if size == U(len(javascript)) and utf8[start] | 32 == 106:
+                    if _stands(utf8, np.int64(start), fold, javascript, 0, len(javascript)):
+                        all_bits |= JAVASCRIPT_WORD
                 i = U(ends[k])
                 if k + U(1) < last and utf8[i] == _SPACE and i >= low + U(2):
-                    join = joins[_three(fold[utf8[i - U(2)]], fold[utf8[i - U(1)]], fold[utf8[i + U(1)]])]
+                    join = joins[_three(utf8[i - U(2)], utf8[i - U(1)], utf8[i + U(1)])]
                     if join >= 0:
                         own = utf8[byte_offsets[text] : byte_offsets[text + 1]]
                         all_bits |= _phrase_bits(
@@ -262,11 +266,13 @@ class C4Lines:
 
 
 def _found(texts: TextBatch) -> tuple[Bytes, Bytes, Ints, Ints]:
-    lines, found, places = texts.view(split_lines), texts.view(chunks), texts.view(byte_places)
+    lines, places = texts.view(split_lines), texts.view(byte_places)
     text_bits, line_bits = np.zeros(len(texts), np.uint8), np.zeros(len(lines), np.uint8)
-    of_chunks = (places.starts, places.ends, found.ids, found.vocabulary.chunks.facts(chunk_bits))
     of_lines = (lines.offsets, texts.view(line_chunks))
-    _scan(texts.utf8, texts.byte_offsets, *of_chunks, *of_lines, lists().arrays, text_bits, line_bits)
+    looked_up = (_JAVASCRIPT, lists().arrays)
+    _scan(
+        texts.utf8, texts.byte_offsets, places.starts, places.ends, *of_lines, *looked_up, text_bits, line_bits
+    )  # fmt: skip
     ends = lines.ends - np.repeat(texts.offsets[:-1], lines.counts) + 1
     ends[lines.offsets[1:] - 1] -= 1  # the last line has no newline
     return text_bits, line_bits, lines.offsets, ends
