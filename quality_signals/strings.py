@@ -32,6 +32,7 @@ MAX_BYTES = 12_000_000
 
 _MOST_SHARED = 1_000_000  # bytes of strings whose views are kept for the next that asks
 _ODD = U(0x9E3779B97F4A7C15)
+_BLOCK = 64  # strings whose places in the table are loaded together
 
 
 @njit(error_model="numpy")
@@ -67,56 +68,72 @@ def _intern(utf8, starts, ends, at, ids, slots, keys, bounds, chars, lengths, kn
     slots: the upper half of a hash and one more than the string's number, 0 where empty.
     keys: the bytes of a string of at most eight, else a hash.  chars: bytes of string s at bounds[s]:bounds[s + 1].
     Returns the string at which the table is full, or their number, and the strings now known.
+
+    The table is larger than the cache.  So the slots of a block of strings are loaded before any is looked at: the
+    loads do not wait for each other.
     """
     mask = U(len(slots) - 1)
     limit = U(len(utf8))
-    for k in range(at, len(starts)):
-        start = U(starts[k])
-        size = U(ends[k]) - start
-        if size <= U(8):
-            if start + U(8) <= limit:
-                key = load8(utf8, start) << (U(64) - U(8) * size) >> (U(64) - U(8) * size) if size else U(0)
+    block_keys, hashes, loaded = (np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64))
+    for block in range(at, len(starts), _BLOCK):
+        count = min(len(starts) - block, _BLOCK)
+        for j in range(count):
+            start = U(starts[U(block + j)])
+            size = U(ends[U(block + j)]) - start
+            if size <= U(8):
+                if start + U(8) <= limit:
+                    key = load8(utf8, start) << (U(64) - U(8) * size) >> (U(64) - U(8) * size) if size else U(0)
+                else:
+                    key = U(0)
+                    for i in range(size):
+                        key |= U(utf8[start + i]) << (U(8) * i)
             else:
-                key = U(0)
+                key = (size ^ load8(utf8, start)) * _ODD
+                i = U(8)
+                while i + U(8) < size:
+                    key = (key ^ key >> U(32) ^ load8(utf8, start + i)) * _ODD
+                    i += U(8)
+                key = (key ^ key >> U(32) ^ load8(utf8, start + size - U(8))) * _ODD
+            block_keys[U(j)] = key
+            hashes[U(j)] = mix(key)
+        for j in range(count):
+            loaded[U(j)] = slots[hashes[U(j)] & mask]
+        for j in range(count):
+            start = U(starts[U(block + j)])
+            size = U(ends[U(block + j)]) - start
+            key = block_keys[U(j)]
+            slot = hashes[U(j)] & mask
+            tag = hashes[U(j)] >> U(32) << U(32)
+            number = np.int64(-1)
+            found = loaded[U(j)]
+            if not found:  # or taken by a string of this block
+                found = slots[slot]
+            while found:
+                if found & U(0xFFFFFFFF00000000) == tag:
+                    number = np.int64(found & U(0xFFFFFFFF)) - 1
+                    other = U(bounds[U(number)])
+                    if keys[U(number)] == key and U(bounds[U(number + 1)]) - other == size:
+                        if size <= U(8) or _same_bytes(chars, other, utf8, start, size):
+                            break
+                    number = np.int64(-1)
+                slot = (slot + U(1)) & mask
+                found = slots[slot]
+            if number < 0:
+                number = known
+                low = bounds[number]
+                if 2 * known >= len(slots) or known >= len(lengths) or low + np.int64(size) > len(chars):
+                    return np.int64(block + j), known
+                slots[slot] = tag | U(number + 1)
+                keys[number] = key
+                bounds[number + 1] = low + np.int64(size)
+                length = 0
                 for i in range(size):
-                    key |= U(utf8[start + i]) << (U(8) * i)
-        else:
-            key = (size ^ load8(utf8, start)) * _ODD
-            i = U(8)
-            while i + U(8) < size:
-                key = (key ^ key >> U(32) ^ load8(utf8, start + i)) * _ODD
-                i += U(8)
-            key = (key ^ key >> U(32) ^ load8(utf8, start + size - U(8))) * _ODD
-        h = mix(key)
-        slot = h & mask
-        tag = h >> U(32) << U(32)
-        number = np.int64(-1)
-        while slots[slot]:
-            found = slots[slot]
-            if found & U(0xFFFFFFFF00000000) == tag:
-                number = np.int64(found & U(0xFFFFFFFF)) - 1
-                other = U(bounds[number])
-                if keys[number] == key and U(bounds[number + 1]) - other == size:
-                    if size <= U(8) or _same_bytes(chars, other, utf8, start, size):
-                        break
-                number = np.int64(-1)
-            slot = (slot + U(1)) & mask
-        if number < 0:
-            number = known
-            low = bounds[number]
-            if 2 * known >= len(slots) or known >= len(lengths) or low + np.int64(size) > len(chars):
-                return k, known
-            slots[slot] = tag | U(number + 1)
-            keys[number] = key
-            bounds[number + 1] = low + np.int64(size)
-            length = 0
-            for i in range(size):
-                c = utf8[start + i]
-                chars[U(low) + i] = c
-                length += (c & 0xC0) != 0x80
-            lengths[number] = length
-            known += 1
-        ids[k] = number
+                    c = utf8[start + i]
+                    chars[U(low) + i] = c
+                    length += (c & 0xC0) != 0x80
+                lengths[number] = length
+                known += 1
+            ids[U(block + j)] = number
     return len(starts), known
 
 
