@@ -53,7 +53,7 @@ def add_peers() -> dict[str, Fn]:
         found["mamba_ssm"] = lambda x, w, r: mamba.rms_norm_fn(
             x, w, None, residual=r, eps=EPS, prenorm=True, residual_in_fp32=True
         )
-    fla = optional("fla.modules.layernorm")
+    fla = optional("fla.modules.norm.layernorm") or optional("fla.modules.layernorm")
     if fla is not None:
         found["fla"] = lambda x, w, r: fla.rms_norm(
             x, w, None, residual=r, eps=EPS, prenorm=True, residual_in_fp32=True

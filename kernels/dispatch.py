@@ -1,4 +1,4 @@
-"""Which path an operation takes: its Triton kernels, or the plain PyTorch definition.
+"""Which path an operation takes: its Triton kernels, or the plain PyTorch definition; attention takes PyTorch's own.
 
 * The decision falls in one place and is recorded: `report()` says what ran, how often and why.
 * Kernels run where every tensor lies on one CUDA device of compute capability 8.0 or newer, none is float64, and
@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-PathName = Literal["triton", "reference"]
+PathName = Literal["triton", "reference", "torch"]
 
 _OLDEST_CAPABILITY = (8, 0)  # bf16 products on tensor cores, asynchronous copies
 
@@ -31,6 +31,7 @@ class Path:
     why: str  # of the latest call
     triton: int = 0  # calls that ran the kernels
     reference: int = 0  # calls that ran the definition
+    torch: int = 0  # calls that ran fused kernels of PyTorch
 
 
 _paths: dict[str, Path] = {}
@@ -82,15 +83,17 @@ def _decide(tensors: tuple[Tensor | None, ...]) -> tuple[PathName, str]:
 def runs_triton(op: str, *tensors: Tensor | None) -> bool:
     """True if this call of `op` runs its Triton kernels.  Records the decision.  None among the tensors is skipped."""
     name, why = _decide(tensors)
+    record(op, name, why)
+    return name == "triton"
+
+
+def record(op: str, name: PathName, why: str) -> None:
+    """Counts a call of `op` that takes this path."""
     path = _paths.get(op)
     if path is None:
         path = _paths[op] = Path(name, why)
     path.last, path.why = name, why
-    if name == "triton":
-        path.triton += 1
-    else:
-        path.reference += 1
-    return name == "triton"
+    setattr(path, name, getattr(path, name) + 1)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.attention.reference import visible
+from kernels.dispatch import record
 
 __all__ = ["attention"]
 
@@ -133,6 +134,7 @@ def attention(
     together with a window, or with a dtype no fused kernel takes, makes [i, j] booleans or scores.
     """
     _check(q, k, v, window, mask)
+    record("attention", "torch", "scaled_dot_product_attention is the kernel")
     queries, keys = q.shape[1], k.shape[1]
     scale = 1.0 / math.sqrt(q.shape[3]) if scale is None else scale
     if window is not None and causal and window >= keys:

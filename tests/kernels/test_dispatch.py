@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kernels import dispatch
+from kernels import attention, dispatch
 from kernels.dispatch import force, forget, report, runs_triton
 
 
@@ -52,6 +52,13 @@ def test_the_report_is_a_copy_in_order_of_name() -> None:
     found["ssd"].reference = 7
     assert report()["ssd"].reference == 1
     assert report()["ssd"].last == "reference"
+
+
+def test_attention_says_that_it_is_pytorchs() -> None:
+    x = torch.zeros(1, 3, 2, 4)
+    attention(x, x, x)
+    path = report()["attention"]
+    assert (path.last, path.torch, path.triton, path.reference) == ("torch", 1, 0, 0)
 
 
 def test_no_tensor_takes_the_definition() -> None:
