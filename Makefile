@@ -25,6 +25,10 @@ BENCH_TEXTS ?= out/bench/documents
 # Peers to install for the benchmarks, each by its pinned set in bench/peers/.
 BENCH_PEERS ?= datatrove dolma
 DEDUP_PEERS ?= minhash datatrove text-dedup data-juicer
+# people: presidio, scrubadub and detect-secrets in one; people-scancode installs 750 MB.
+PEOPLE_PEERS ?= people dolma datatrove people-licenses people-scancode
+# bench-people shows licences on each Nth text: scancode needs a fifth of a second for one, spdx-matcher up to two.
+LICENSE_EVERY ?= 40
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,17 +41,19 @@ GPU_PYTHON ?= python3
 GPU_JOBS ?= 6
 GPU_ARGS ?=
 
-.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-signals bench-disagreements \
-    bench-dedup gpu-check gpu-tests gpu-bench gpu-study
+.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-ingest bench-signals bench-disagreements \
+    bench-dedup bench-people gpu-check gpu-tests gpu-bench gpu-study
 
 help:
 	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
 	@echo "make test              run the tests (under 10 minutes)"
 	@echo "make lint              ruff and mypy"
-	@echo "make bench-extraction  quality and speed of main-text extraction"
+	@echo "make bench-extraction  main text, metadata and encodings: quality and speed, beside peers"
+	@echo "make bench-ingest      web archives to documents: speed beside the bare readers and the bare extractor"
 	@echo "make bench-signals     speed of every family of signals, beside its peers"
 	@echo "make bench-disagreements  how often two readings of one rule disagree"
 	@echo "make bench-dedup       near-duplicates: quality against the exact truth, speed, beside peers"
+	@echo "make bench-people      personal data and licences: speed and quality, beside peers"
 	@echo "make gpu-check         on a GPU: the tests of the kernels, then bench/results/gpu.jsonl"
 	@echo "make gpu-study         on a GPU: the quickstart's corpora judged by proxies of ten million weights"
 	@echo "make clean             remove .venv, samples/, out/ and caches"
@@ -82,7 +88,7 @@ $(STAMP): pyproject.toml constraints.txt
 	}; \
 	: > $(VENV)/install.log; \
 	$(PIP) install -c constraints.txt $(TORCH_PIP_ARGS) $(TORCH) >> $(VENV)/install.log 2>&1 || failed; \
-	$(PIP) install -c constraints.txt -e '.[proxy,dev]' >> $(VENV)/install.log 2>&1 || failed; \
+	$(PIP) install -c constraints.txt -e '.[proxy,code,tokenizers,dev]' >> $(VENV)/install.log 2>&1 || failed; \
 	touch $@
 
 # For the tests of the kernels, in triton's interpreter, where torch has no CUDA and so brings no triton (190 MB).
@@ -122,13 +128,22 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench-extraction: $(STAMP)
+bench-extraction: $(STAMP) .bench/extraction/installed
 	@if ! [ -d "$(BENCH_DATA)/web-article-extraction" ]; then \
 	    echo "No gold pages in $(BENCH_DATA). Name the folder that holds web-article-extraction and" >&2; \
 	    echo "web-trafilatura-eval: make bench-extraction BENCH_DATA=/path/to/data" >&2; \
 	    exit 1; \
 	fi
-	@PYTHONPATH=. $(BIN)/python bench/extraction.py $(BENCH_DATA) $(BENCH_ARGS)
+	@PYTHONPATH=. $(BIN)/python bench/extraction.py $(BENCH_DATA) \
+	    --packages .bench/extraction/lib/python3*/site-packages $(BENCH_ARGS)
+
+bench-ingest: $(STAMP)
+	@if ! [ -d "$(BENCH_DATA)/warc" ]; then \
+	    echo "No web archives in $(BENCH_DATA). Name the folder that holds warc and web-trafilatura-eval:" >&2; \
+	    echo "make bench-ingest BENCH_DATA=/path/to/data" >&2; \
+	    exit 1; \
+	fi
+	@PYTHONPATH=. $(BIN)/python bench/ingest.py $(BENCH_DATA) $(BENCH_ARGS)
 
 out/bench/documents: $(STAMP) samples
 	@$(BIN)/gristmill ingest samples/web/*.whl samples/web/*.tar.gz --kind html --output out/bench >/dev/null
@@ -166,6 +181,30 @@ bench-dedup: $(STAMP) $(filter out/%,$(BENCH_TEXTS)) $(DEDUP_PEERS:%=.bench/%/in
 	@PYTHONPATH=. $(BIN)/python bench/deduplication.py $(BENCH_TEXTS) --plant \
 	    $(foreach peer,datasketch gaoya rensa,--peer $(peer)=.bench/minhash/bin/python) \
 	    $(foreach peer,$(filter-out minhash,$(DEDUP_PEERS)),--peer $(peer)=.bench/$(peer)/bin/python) $(BENCH_ARGS)
+
+# For the rows of names in texts; constraints.txt pins the extra's packages.
+$(VENV)/pii: $(STAMP)
+	@$(PIP) install -c constraints.txt -e '.[pii]'
+	@touch $@
+
+out/bench-code: $(STAMP) samples
+	@$(BIN)/python bench/code_files.py $@ samples/code/*.whl samples/code/*.tar.gz
+
+PII_GOLD := $(BENCH_DATA)/pii-presidio/synth_v2.jsonl
+LICENSE_TEXTS := $(BENCH_DATA)/license-texts-spdx/texts.tar.gz
+PEOPLE_OF = $(if $(filter $(1),$(PEOPLE_PEERS)),--peer $(2)=.bench/$(1)/bin/python)
+
+bench-people: $(VENV)/pii $(filter out/%,$(BENCH_TEXTS)) out/bench-code $(PEOPLE_PEERS:%=.bench/%/installed)
+	@for file in "$(PII_GOLD)" "$(LICENSE_TEXTS)"; do [ -e "$$file" ] || \
+	    echo "No $$file: its table is left out (BENCH_DATA names the folder that holds it)" >&2; done
+	@PYTHONPATH=. $(BIN)/python bench/people.py $(BENCH_TEXTS) $(if $(wildcard $(PII_GOLD)),--gold $(PII_GOLD)) \
+	    --code out/bench-code $(call PEOPLE_OF,dolma,dolma) $(call PEOPLE_OF,datatrove,datatrove) \
+	    $(foreach peer,presidio scrubadub detect-secrets,$(call PEOPLE_OF,people,$(peer))) $(BENCH_ARGS)
+	@if [ -e "$(LICENSE_TEXTS)" ]; then echo; \
+	    PYTHONPATH=. $(BIN)/python bench/license_texts.py $(LICENSE_TEXTS) --code out/bench-code; echo; \
+	    PYTHONPATH=. $(BIN)/python bench/license_texts.py $(LICENSE_TEXTS) --code out/bench-code --every $(LICENSE_EVERY) \
+	    $(foreach peer,licenseclassifier spdx-matcher,$(call PEOPLE_OF,people-licenses,$(peer))) \
+	    $(call PEOPLE_OF,people-scancode,scancode); fi
 
 # Without tests/conftest.py, which needs Arrow: the kernels are tested with torch, triton, numpy and pytest alone.
 # Compiling takes most of the time, so several files at once pay.  Exit code 5: no test of the file was chosen.

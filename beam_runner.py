@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.comparing_verbs import add_comparing_verbs, with_sets
 from pipelines.errors import UsageError
+from pipelines.last_verbs import add_last_verbs
 from pipelines.people_verbs import add_lookup, add_people_verbs, look_up
 from pipelines.pii_verbs import add_pii_verbs
 from pipelines.plain_files import INPUT_HELP, TEXTS_HELP
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add_comparing_verbs(verb, with_engine, with_json, _run_stages)
     add_people_verbs(verb, with_engine, with_json, _driver)
     add_pii_verbs(verb, with_json)
+    add_last_verbs(verb, with_engine, with_json, _run_stages)
 
     redact = with_engine(with_output(verb("redact", _redact, "replace personal data by typed placeholders")))
     redact.add_argument("input", help=INPUT_HELP)

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python bench/people.py CORPUS [--gold GOLD] [--code FOLDER] [--peer NAME=PYTHON ...] [--names-mb MB]
 
-CORPUS: JSON Lines with `text`.  GOLD: JSON Lines with gold spans, such as synth_v2.jsonl of presidio-research.
-FOLDER: code files.  A peer is an interpreter that has it: presidio, dolma, datatrove, scrubadub, detect-secrets
-(bench/people_peers.py).  Texts go in batches of about 2 MB; a figure is the least of three passes in CPU seconds, after
-one that warms caches; slow rows (models) see only the first MB that are named and are timed once.
+CORPUS: JSON Lines with `text`, or a folder of document shards.  GOLD: JSON Lines with gold spans, such as
+synth_v2.jsonl of presidio-research.  FOLDER: code files.  A peer is an interpreter that has it: presidio, dolma,
+datatrove, scrubadub, detect-secrets (bench/people_peers.py).  Texts go in batches of about 2 MB; a figure is the least
+of three passes in CPU seconds, after one that warms caches; slow rows (models) see only the first MB that are named and
+are timed once.
 
 MB/s      10^6 bytes of UTF-8 text a CPU second
 wanted    what the project promises; a row that falls short ends in SHORT
@@ -20,8 +21,9 @@ import glob
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,27 @@ KINDS_OF_PEERS = {
 }
 
 
+def all_texts(path: str) -> Iterator[str]:
+    if Path(path).is_dir():
+        from pipelines.shards import read_batches
+
+        for shard in sorted(Path(path).glob("**/part-*.parquet")):
+            for batch in read_batches(str(shard), ["text"]):
+                yield from batch["text"].to_pylist()
+        return
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)["text"]
+
+
 def texts_of(path: str, limit: float = float("inf")) -> list[str]:
     texts: list[str] = []
     size = 0
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            if size >= limit:
-                break
-            texts.append(json.loads(line)["text"])
-            size += len(texts[-1].encode())
+    for text in all_texts(path):
+        if size >= limit:
+            break
+        texts.append(text)
+        size += len(text.encode())
     return texts
 
 
@@ -99,7 +113,9 @@ def speed(annotator: str, texts: Sequence[str], passes: int = 3) -> float:
 def ask_peer(python: str, *arguments: str) -> list[Any]:
     """The lines of JSON that a peer prints."""
     script = str(Path(__file__).with_name("people_peers.py"))
-    done = subprocess.run([python, script, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([python, script, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"peer {' '.join(arguments)}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -110,6 +126,14 @@ def row(name: str, value: float, wanted: float | None = None, unit: str = "MB/s"
 
 def speeds(options: argparse.Namespace, peers: dict[str, str]) -> None:
     texts = texts_of(options.corpus)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+        file.flush()
+        _speeds(options, peers, texts, file.name)
+
+
+def _speeds(options: argparse.Namespace, peers: dict[str, str], texts: list[str], corpus: str) -> None:
+    """corpus: the texts as JSON Lines, which is what peers read."""
     print(f"# speed on {len(texts)} texts, {sum(len(t.encode()) for t in texts) / 1e6:.1f} MB")
     row("pii@1, all kinds", speed("pii@1", texts), WANTED_PATTERNS)
     row("pii_bigcode@1", speed("pii_bigcode@1", texts[: len(texts) // 8], 1))
@@ -121,13 +145,13 @@ def speeds(options: argparse.Namespace, peers: dict[str, str]) -> None:
     for peer in ("dolma", "datatrove", "presidio-patterns", "scrubadub"):
         python = peers.get(peer.removesuffix("-patterns"))
         if python:
-            row(peer, ask_peer(python, "speed", peer, options.corpus, "2")[0])
+            row(peer, ask_peer(python, "speed", peer, corpus, "2")[0])
     if names.available():
-        some = texts_of(options.corpus, options.names_mb * 1e6)
+        some = texts_of(corpus, options.names_mb * 1e6)
         ours = speed("pii_names@1", some, 1)
         row(f"pii_names@1, first {options.names_mb:g} MB", ours)
         if "presidio" in peers:
-            theirs = ask_peer(peers["presidio"], "speed", "presidio", options.corpus, f"{options.names_mb:g}")[0]
+            theirs = ask_peer(peers["presidio"], "speed", "presidio", corpus, f"{options.names_mb:g}")[0]
             row("presidio, document by document", theirs)
             row("pii_names@1 / presidio", ours / theirs, WANTED_NAMES, "times")
     else:
@@ -177,7 +201,7 @@ def _places(gold: Sequence[Gold]) -> list[Gold]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", help="JSON Lines with `text`")
+    parser.add_argument("corpus", help="JSON Lines with `text`, or a folder of document shards")
     parser.add_argument("--gold", help="JSON Lines with gold spans")
     parser.add_argument("--code", help="folder of code files")
     parser.add_argument(

@@ -1,11 +1,14 @@
-"""The peers of bench/people.py, each run by the interpreter that has it; knows nothing of gristmill.
+"""The peers of bench/people.py and bench/license_texts.py, each run by the interpreter that has it; knows nothing of
+gristmill.
 
     PYTHON bench/people_peers.py speed PEER CORPUS MB        prints MB/s of the first MB
     PYTHON bench/people_peers.py quality PEER GOLD           prints, a line a text, [[kind, start, end], ...]
     PYTHON bench/people_peers.py code detect-secrets FOLDER  prints MB/s
+    PYTHON bench/people_peers.py licenses PEER TEXTS         prints an SPDX expression or null a text, then CPU seconds
 
 PEER: presidio (spaCy's small English model, all default recognisers, the suffix list not fetched), presidio-patterns
 (its pattern recognisers one by one), dolma (pii_regex_with_counts_fast_v2), datatrove (PIIFormatter), scrubadub.
+For licences: scancode, spdx-matcher, licenseclassifier; what they find in one text is joined with AND.
 """
 
 from __future__ import annotations
@@ -101,6 +104,54 @@ PEERS: dict[str, Callable[[], Answer]] = {
 }
 
 
+def scancode() -> Callable[[str], str | None]:
+    from licensedcode.cache import get_index
+    from licensedcode.detection import detect_licenses
+
+    index = get_index()
+
+    def answer(text: str) -> str | None:
+        found = [each.license_expression_spdx for each in detect_licenses(index=index, query_string=text)]
+        return " AND ".join(f"({each})" for each in dict.fromkeys(found)) or None
+
+    return answer
+
+
+def spdx_matcher() -> Callable[[str], str | None]:
+    from spdx_matcher import analyse_license_text
+
+    return lambda text: " AND ".join(sorted(analyse_license_text(text)[0]["licenses"])) or None
+
+
+def licenseclassifier() -> Callable[[str], str | None]:
+    from licenseclassifier import identify_license
+
+    return lambda text: " AND ".join(dict.fromkeys(each.id for each in identify_license(text))) or None
+
+
+MATCHERS: dict[str, Callable[[], Callable[[str], str | None]]] = {
+    "scancode": scancode,
+    "spdx-matcher": spdx_matcher,
+    "licenseclassifier": licenseclassifier,
+}
+
+
+def licenses(peer: str, path: str) -> None:
+    """Texts that a peer fails on count as not found."""
+    answer = MATCHERS[peer]()
+    answer("Released under the MIT License.")
+    with open(path, encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    start = time.process_time()
+    for text in texts:
+        try:
+            print(json.dumps(answer(text)))
+        except Exception as error:  # a peer's own fault is part of its measure
+            print(f"{peer}: {type(error).__name__}: {error}"[:200], file=sys.stderr)
+            print("null")
+    print(time.process_time() - start)
+
+
 def code_speed(folder: str) -> float:
     from detect_secrets import SecretsCollection
     from detect_secrets.settings import default_settings, get_settings
@@ -119,6 +170,9 @@ def main() -> None:
     what, peer, path = sys.argv[1:4]
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
+    if what == "licenses":
+        licenses(peer, path)
+        return
     if what == "code":
         print(json.dumps(code_speed(path)))
         return

@@ -17,7 +17,6 @@ keeps the smallest keys that fill the budget (about 40 bytes a window); the seco
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from eval_models.fim import Mark, arrange, choose, hash_documents, mix64, tokens_of
 from eval_models.vocabulary import END_OF_DOCUMENT, FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, IGNORED
 
 _U64 = np.uint64
@@ -38,21 +38,6 @@ _RESYNC = 32
 
 class CorpusError(ValueError):
     """A corpus, mix or budget that cannot be trained on."""
-
-
-def mix64(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64-bit integers that looks random: the finaliser of SplitMix64 (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        x = (x + _U64(0x9E3779B97F4A7C15)).astype(_U64)
-        x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-        return x ^ (x >> _U64(31))
-
-
-def hash_documents(doc_ids: Sequence[str]) -> np.ndarray:
-    """64 bits of BLAKE2b of each document id: uint64 [documents]."""
-    digests = b"".join(hashlib.blake2b(d.encode(), digest_size=8).digest() for d in doc_ids)
-    return np.frombuffer(digests, dtype="<u8").astype(_U64)
 
 
 def window_keys(documents: np.ndarray, offsets: np.ndarray, epoch: int, seed: int) -> np.ndarray:
@@ -86,9 +71,7 @@ class Windows:
         return self.take(order[before < budget])
 
 
-def cut_windows(
-    documents: np.ndarray, lengths: np.ndarray, first_row: int, window: int, seed: int
-) -> Windows:
+def cut_windows(documents: np.ndarray, lengths: np.ndarray, first_row: int, window: int, seed: int) -> Windows:
     """All windows of consecutive documents, with the keys of epoch 0."""
     counts = -(-lengths // window)
     owner = np.repeat(np.arange(len(lengths)), counts)
@@ -236,11 +219,10 @@ def fill_in_the_middle(piece: np.ndarray, key: int, rate: float, room: int) -> n
     If the three marks do not fit in `room` tokens the suffix is cut short; a suffix shorter than the overflow
     leaves the piece as it is (Bavarian et al., arXiv:2207.14255; StarCoder, arXiv:2305.06161, section 5.1).
     """
-    draws = mix64(np.array([key], _U64) ^ np.arange(1, 5, dtype=_U64))
-    fractions = (draws >> _U64(11)).astype(np.float64) * 2.0**-53
-    if not fractions[0] < rate:
+    cut = choose(key, len(piece), rate)
+    if cut is None:
         return None
-    cuts = np.sort((fractions[2:] * (len(piece) + 1)).astype(np.int64))
+    cuts = [cut.start, cut.stop]
     for i in range(2):
         while 0 < cuts[i] < len(piece) and piece[cuts[i]] & 0xC0 == 0x80:
             cuts[i] -= 1
@@ -250,15 +232,12 @@ def fill_in_the_middle(piece: np.ndarray, key: int, rate: float, room: int) -> n
         if len(suffix) <= overflow:
             return None
         suffix = suffix[:-overflow]
-    marks = [np.array([m], np.int16) for m in (FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE)]
-    if fractions[1] < 0.5:
-        return np.concatenate([marks[0], prefix, marks[1], suffix, marks[2], middle])
-    return np.concatenate([marks[0], marks[1], suffix, marks[2], prefix, middle])
+    marks = {Mark.PREFIX: FIM_PREFIX, Mark.SUFFIX: FIM_SUFFIX, Mark.MIDDLE: FIM_MIDDLE}
+    pieces = arrange(prefix, middle, suffix, spm=cut.spm)
+    return tokens_of(pieces, lambda text: np.empty(0), marks, np.int16)
 
 
-def pack_rows(
-    windows: Windows, pieces: np.ndarray, window: int, fim_rate: float
-) -> tuple[np.ndarray, np.ndarray]:
+def pack_rows(windows: Windows, pieces: np.ndarray, window: int, fim_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of training: int16 [rows, window] each; targets that are not predicted are IGNORED.
 
     A full window is a row: its first input is the byte before it, or end-of-document at the start of a

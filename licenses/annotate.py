@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,8 +12,9 @@ import pyarrow.compute as pc
 
 from licenses.classes import CLASSES, license_class
 from licenses.detect import detect_code, has_mark
-from licenses.expressions import normalise
-from licenses.files import is_metadata, states_license
+from licenses.files import states_license
+from licenses.names import normalise
+from licenses.package_metadata import is_metadata, metadata_match
 
 CODE_KINDS: tuple[str, ...] = ("code", "notebook")
 ARCHIVE_CONFIDENCE = 0.8  # what holds for the archive need not hold for each file in it
@@ -25,22 +27,16 @@ SCHEMA = pa.schema(
             metadata={"description": "SPDX licence expression, null if none is known"},
         ),
         pa.field("license_class", pa.string(), metadata={"description": " | ".join(CLASSES)}),
-        pa.field(
-            "confidence", pa.float32(), metadata={"description": "0..1; 0 where no expression is known"}
-        ),
+        pa.field("confidence", pa.float32(), metadata={"description": "0..1; 0 where no expression is known"}),
         pa.field(
             "source",
             pa.string(),
             metadata={
-                "description": "spdx_header | file_text | file_notice | archive, null if nothing is known"
+                "description": "spdx_header | file_text | file_notice | package_metadata | archive, null if unknown"
             },
         ),
-        pa.field(
-            "span_start", pa.int32(), metadata={"unit": "code points", "description": "text that shows it"}
-        ),
-        pa.field(
-            "span_end", pa.int32(), metadata={"unit": "code points", "description": "one past the last"}
-        ),
+        pa.field("span_start", pa.int32(), metadata={"unit": "code points", "description": "text that shows it"}),
+        pa.field("span_end", pa.int32(), metadata={"unit": "code points", "description": "one past the last"}),
     ]
 )
 _Row = tuple[str | None, str, float, str | None, int | None, int | None]
@@ -50,12 +46,12 @@ _Row = tuple[str | None, str, float, str | None, int | None, int | None]
 class LicenseAnnotator:
     """`license@1`: the licence of each document.
 
-    Code and notebooks: what the file says about itself (SPDX header, licence text, notice), else what the
-    archive or repository said, which the reader put into meta["license"]; neither: no_license.  A notice that
-    only points at the archive ("BSD licence, see LICENSE") is the archive's.  Other kinds: meta["license"]
-    alone, which holds a Creative Commons address, a rel=license target or an expression; else unknown.  A
-    meta["license"] that means no SPDX expression is unknown.  Columns needed: text; kind, path and meta may
-    be absent (kind then counts as code).
+    Code and notebooks: what the file says about itself (SPDX header, licence text, notice, field of package
+    metadata), else what the archive or repository said, which the reader put into meta["license"]; neither:
+    no_license.  A notice that only points at the archive ("BSD licence, see LICENSE") is the archive's.  Other kinds:
+    meta["license"] alone, which holds a Creative Commons address, a rel=license target or an expression; else
+    unknown.  A meta["license"] that means no SPDX expression is unknown.  Columns needed: text; kind, path and meta
+    may be absent (kind then counts as code).
     """
 
     name: str = "license@1"
@@ -77,17 +73,16 @@ class LicenseAnnotator:
                 own = _from_text(texts[row].as_py() or "", path)
             rows.append(own or _from_archive(archive, kind))
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(SCHEMA)
-        arrays = [
-            pa.array(list(values), type=field.type) for values, field in zip(columns, SCHEMA, strict=True)
-        ]
+        arrays = [pa.array(list(values), type=field.type) for values, field in zip(columns, SCHEMA, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _from_text(text: str, path: str | None) -> _Row | None:
-    if not has_mark(text):
+    whole = path is not None and states_license(path)
+    if not whole and not has_mark(text):
         return None
-    whole = path is not None and (states_license(path) or is_metadata(path))
-    found = detect_code(text, whole=whole)
+    found = metadata_match(posixpath.basename(path), text) if path is not None and is_metadata(path) else None
+    found = found or detect_code(text, whole=whole)
     if found is None:
         return None
     return (
@@ -156,16 +151,12 @@ def license_verdicts(
     for name in allowed_classes:
         if name not in CLASSES:
             raise ValueError(f"license class {name!r} is unknown (allowed: {', '.join(CLASSES)})")
-    kinds = (
-        kinds if isinstance(kinds, pa.Array | pa.ChunkedArray) else pa.array(list(kinds), type=pa.string())
-    )
+    kinds = kinds if isinstance(kinds, pa.Array | pa.ChunkedArray) else pa.array(list(kinds), type=pa.string())
     if len(kinds) != columns.num_rows:
         raise ValueError(f"{columns.num_rows} licence rows but {len(kinds)} kinds")
     classes = pc.fill_null(columns.column("license_class"), "unknown")
     judged = pc.fill_null(pc.is_in(kinds, value_set=pa.array(list(require_for), type=pa.string())), False)
-    keep = pc.or_(
-        pc.invert(judged), pc.is_in(classes, value_set=pa.array(list(allowed_classes), type=pa.string()))
-    )
+    keep = pc.or_(pc.invert(judged), pc.is_in(classes, value_set=pa.array(list(allowed_classes), type=pa.string())))
     null = pa.scalar(None, type=pa.string())
     empty = pa.nulls(columns.num_rows, type=pa.float64())
     rule = pc.if_else(keep, null, pa.scalar("license"))

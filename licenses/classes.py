@@ -19,7 +19,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
-from licenses.expressions import licensing
+from licenses.expressions import exceptions, licensing
 
 # From the freest to the most restrictive; an OR takes the first of its branches, an AND the last.
 CLASSES: tuple[str, ...] = (
@@ -34,45 +34,23 @@ CLASSES: tuple[str, ...] = (
 )
 _RANK = {name: rank for rank, name in enumerate(CLASSES)}
 
-# Exceptions that let other code be linked or generated without the copyleft reaching it.
-_RELAXING_WORDS = (
-    "classpath",
-    "gcc-exception",
-    "linking-exception",
-    "linking-source-exception",
-    "runtime-exception",
-    "gnat-exception",
-    "autoconf-exception",
-    "bison-exception",
-    "libtool-exception",
-    "font-exception",
-    "ecos-exception",
-    "wxwindows",
-    "fltk-exception",
-    "qt-gpl-exception",
-    "qt-lgpl-exception",
-    "linux-syscall-note",
-    "openjdk-assembly-exception",
-    "i2p-gpl-java-exception",
-    "macros-and-inline",
-    "mif-exception",
-    "u-boot-exception",
-    "universal-foss-exception",
-    "bootloader-exception",
-    "independent-modules-exception",
-    "texinfo-exception",
-    "qwt-exception",
-    "fawkes",
-    "llgpl",
-    "gnu-javamail-exception",
-)
+
+# ScanCode's own ids have no row in classes.csv; those that its categories free are in data/permissive.csv.
+_FREE = {"Permissive": "permissive", "Public Domain": "public_domain"}
 
 
 @cache
 def class_table() -> dict[str, str]:
-    """SPDX id in lower case -> class."""
-    with resources.files("licenses").joinpath("data/classes.csv").open(encoding="utf-8") as lines:
-        return {row["spdx_id"].lower(): row["license_class"] for row in csv.DictReader(lines)}
+    """SPDX id in lower case -> class; ScanCode's ids of permissive licences too."""
+    data = resources.files("licenses").joinpath("data")
+    with data.joinpath("permissive.csv").open(encoding="utf-8") as lines:
+        free = {
+            row["spdx_id"].lower(): _FREE[row["scancode"]]
+            for row in csv.DictReader(lines)
+            if row["spdx_id"].startswith("LicenseRef-") and row["scancode"]
+        }
+    with data.joinpath("classes.csv").open(encoding="utf-8") as lines:
+        return free | {row["spdx_id"].lower(): row["license_class"] for row in csv.DictReader(lines)}
 
 
 @lru_cache(maxsize=65536)
@@ -80,8 +58,9 @@ def license_class(expression: str | None) -> str:
     """The class of an SPDX expression: OR takes the freest branch, AND the most restrictive part.
 
     WITH keeps the licence's class, but strong copyleft with an exception for linking or generated code is
-    copyleft_weak.  NONE is no_license; null, NOASSERTION, ids not in the table and what does not parse are
-    unknown.
+    copyleft_weak, a clause that takes rights away makes it proprietary, and an exception that is not in
+    data/exceptions.csv makes it unknown.  NONE is no_license; null, NOASSERTION, ids not in the table and what does
+    not parse are unknown.
     """
     if expression is None:
         return "unknown"
@@ -124,10 +103,12 @@ def _class_of(node: Any) -> str:
         return (min if operator == "OR" else max)(classes, key=_RANK.__getitem__)
     if hasattr(node, "exception_symbol"):
         base = _class_of(node.license_symbol)
-        exception = str(node.exception_symbol.key).lower()
-        if base == "copyleft_strong" and any(word in exception for word in _RELAXING_WORDS):
+        effect = exceptions().get(str(node.exception_symbol.key).lower(), "unknown")
+        if effect == "links" and base == "copyleft_strong":
             return "copyleft_weak"
-        return base
+        if effect == "restricts":
+            return max(base, "proprietary", key=_RANK.__getitem__)
+        return "unknown" if effect == "unknown" else base
     key = str(node.key)
     if key == "NONE":
         return "no_license"

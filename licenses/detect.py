@@ -8,10 +8,11 @@ import re
 
 import numpy as np
 
+from licenses.classes import license_class
 from licenses.expressions import join, parse_expression
 from licenses.notices import find_notices
 from licenses.texts import TextMatch, index
-from licenses.tokens import words
+from licenses.tokens import Words, words
 
 # Any of these, case-folded, is in every text that the detectors could find something in.
 MARKS = (
@@ -32,6 +33,12 @@ MARKS = (
     "lizenz",
     "same terms as perl",
     "copyright notice",
+    "legal notice",
+    "freely",
+    "unrestricted",
+    "is permitted",
+    "way you want",
+    "ever you want",
 )
 # In code, a licence deeper in the file is more often data (a table of licence texts, a generator) than a
 # notice about the file; whole texts of files that are named like licence files are read up to
@@ -39,6 +46,10 @@ MARKS = (
 HEAD_CHARS = 16_000
 TAIL_CHARS = 6_000
 MAX_LICENSE_FILE = 400_000
+# A file with more different identifiers is a list of licences; the first ones stand for it.
+MAX_IDENTIFIERS = 100
+MAX_QUOTED = 3  # different headers that a licence's text quotes at most
+LONG_TEXT = 3_000  # characters; the licences that quote their own header are longer
 _HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]{1,300})", re.IGNORECASE)
 _HEADER_END = re.compile(r"\s*(?:\*+/|-->|--%?>|[#%]}|\"\"\"|'''|\*\)|-}|\\n|[\"'`<*#;,|]).*$")
 
@@ -62,13 +73,19 @@ def has_mark(text: str) -> bool:
 
 
 def spdx_headers(text: str) -> list[Match]:
-    """`SPDX-License-Identifier:` lines whose expression parses; template lines and prose about the header do
-    not."""
-    found = []
+    """`SPDX-License-Identifier:` lines whose expression parses, each expression once; template lines and prose about
+    the header do not."""
+    found: list[Match] = []
+    if "spdx-" not in text.lower():
+        return found
+    seen: set[str] = set()
     for match in _HEADER.finditer(text):
         value = _HEADER_END.sub("", match.group(1)).strip()
         expression = parse_expression(value)
-        if expression is not None:
+        if expression is not None and expression not in seen:
+            seen.add(expression)
+            if len(seen) > MAX_IDENTIFIERS:
+                break
             end = match.start(1) + match.group(1).find(value) + len(value)
             found.append(Match(expression, match.start(), end, 1.0, "spdx_header"))
     return found
@@ -77,7 +94,8 @@ def spdx_headers(text: str) -> list[Match]:
 def detect_text(text: str, *, headers: bool = True) -> list[Match]:
     """Licences that a text is, holds or names, in order of place.
 
-    1. `SPDX-License-Identifier` headers (unless headers=False): if there is one, nothing else is looked for.
+    1. `SPDX-License-Identifier` headers (unless headers=False): if there is one, nothing else is looked for.  One
+       inside a licence's text is that text's example and no header.
     2. Licence texts of the SPDX list, by shingles of words; an exception's text joins the GNU licence beside
     it. 3. Notices outside those texts.  "version 2 of the License, or (at your option) any later version"
     gives -or-later,
@@ -87,10 +105,12 @@ def detect_text(text: str, *, headers: bool = True) -> list[Match]:
     """
     if headers:
         marked = spdx_headers(text)
+        if 0 < len(marked) <= MAX_QUOTED and len(text) > LONG_TEXT:
+            found = [each for each in _texts_and_notices(text, 0) if each.source == "file_text"]
+            own = [mark for mark in marked if not any(each.start < mark.start < each.end for each in found)]
+            marked = own or ([] if found else marked)
         if marked:
             return marked
-    if not has_mark(text):
-        return []
     return _texts_and_notices(text, 0)
 
 
@@ -113,7 +133,7 @@ def _texts_and_notices(text: str, base: int) -> list[Match]:
             continue  # "unlike the GPL" in the history around a licence's text
         places.append((notice.first, notice.last, notice.expression, notice.confidence, "file_notice"))
     places.sort()
-    places = _join_exceptions(places, exceptions)
+    places = _join_exceptions(places, exceptions, found_words)
     places = _join_gnu(places)
     places = _join_choices(places, found_words.words)
     return [
@@ -136,26 +156,48 @@ _GNU = re.compile(r"^([LA]?GPL|GFDL)-(\d\.\d)-(only|or-later)$")
 MAX_EXCEPTION_WORDS = 200  # an exception stands in the same comment as the notice it changes
 
 
-def _join_exceptions(places: list[_Place], exceptions: list[TextMatch]) -> list[_Place]:
+def _join_exceptions(places: list[_Place], exceptions: list[TextMatch], found: Words) -> list[_Place]:
+    """Each exception WITH the nearest licence beside it, else with the GNU notice that its text holds."""
     for exception in exceptions:
         near = None
         for at, place in enumerate(places):
             distance = max(exception.first - place[1], place[0] - exception.last)
-            if (
-                distance <= MAX_EXCEPTION_WORDS
-                and " " not in place[2]
-                and (near is None or distance < near[0])
-            ):
+            close = distance <= MAX_EXCEPTION_WORDS and (near is None or distance < near[0])
+            if close and " " not in place[2] and _excepts(exception.identifier, place[2]):
                 near = (distance, at)
         if near is None:
-            continue
+            held = _notices_of(found, exception)
+            if not held:
+                continue
+            near = (0, len(places))
+            places.append(held[0])
         first, last, expression, confidence, source = places[near[1]]
         joined = parse_expression(f"{expression} WITH {exception.identifier}")
         if joined is None:
             continue
         first, last = min(first, exception.first), max(last, exception.last)
         places[near[1]] = (first, last, joined, min(confidence, round(exception.score, 4)), source)
-    return places
+    return sorted(places)
+
+
+# Exceptions to licences that ask for little already.
+_OF_PERMISSIVE = ("LLVM-exception", "Swift-exception", "SHL-2.0", "SHL-2.1", "fmt-exception", "Google-Patent-WebM")
+
+
+def _excepts(exception: str, expression: str) -> bool:
+    """Whether an exception can be one to this licence: a file may hold the texts of several."""
+    return exception in _OF_PERMISSIVE or license_class(expression).startswith("copyleft")
+
+
+def _notices_of(found: Words, exception: TextMatch) -> list[_Place]:
+    """The notices with a version inside an exception's text: some are published as the notice that they go with."""
+    first, last = exception.first, exception.last
+    part = Words(found.words[first:last], found.starts[first:last], found.ends[first:last])
+    return [
+        (first + each.first, first + each.last, each.expression, each.confidence, "file_notice")
+        for each in find_notices(part)
+        if each.confidence > 0.5 and " " not in each.expression
+    ]
 
 
 def _join_gnu(places: list[_Place]) -> list[_Place]:
@@ -246,12 +288,15 @@ BEFORE_MARK, AFTER_MARK = (
 
 def _windows(text: str, base: int) -> list[Match]:
     """`detect_text` on the parts of `text` around marks only; ordinary code is never split into words."""
+    marks = _mark_places(text)
+    if not marks:
+        return []
     headers = spdx_headers(text)
     if headers:
         return [dataclasses.replace(m, start=m.start + base, end=m.end + base) for m in headers]
     found: list[Match] = []
     low = high = -1
-    for mark in _mark_places(text):
+    for mark in marks:
         if high < 0:
             low = max(0, mark - BEFORE_MARK)
         elif mark - BEFORE_MARK > high:

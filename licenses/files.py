@@ -1,16 +1,16 @@
-"""The licence of an archive or repository: its licence files and package metadata, by directory."""
+"""The licence of an archive or repository: its licence files, package metadata and readmes, by directory."""
 
 from __future__ import annotations
 
-import json
+import fnmatch
 import posixpath
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from email.parser import HeaderParser
 
-from licenses.detect import MAX_LICENSE_FILE, combine, detect_text
-from licenses.expressions import classifier_expression, join, normalise, parse_expression
+from licenses.detect import MAX_LICENSE_FILE, Match, combine, detect_text
+from licenses.expressions import join, parse_expression
+from licenses.package_metadata import is_metadata, metadata_expression, named_files, precedence
+from licenses.readme import NOTICE, is_readme, readme_match
 
 # Names of files that may hold a licence: the expression of bigcode-dataset (see
 # tests/data/licenses/license_names.json for what it accepts), written anew from its description.
@@ -49,7 +49,6 @@ _CODE_SUFFIX = re.compile(
     r"\.(?:py[ciox]?|js|ts|jsx|tsx|c|h|cc|cpp|go|rs|java|rb|php|sh|html?|css|json|ya?ml|toml|xml|png|svg)$",
     re.I,
 )
-_METADATA = ("PKG-INFO", "METADATA", "pyproject.toml", "package.json", "Cargo.toml", "setup.cfg")
 
 
 def is_license_file(path: str) -> bool:
@@ -65,132 +64,72 @@ def states_license(path: str) -> bool:
     return _STATES.match(name) is not None and _CODE_SUFFIX.search(name) is None
 
 
-def is_metadata(path: str) -> bool:
-    """Whether the file is package metadata that `metadata_expression` reads."""
-    return posixpath.basename(path) in _METADATA
-
-
-def metadata_expression(name: str, text: str) -> str | None:
-    """The SPDX expression that package metadata states, else None; `name` is the file's base name.
-
-    PKG-INFO, METADATA: License-Expression, else the License field if it is a name, else the classifiers.
-    pyproject.toml: project.license (a string, or its text), classifiers; tool.poetry.license.
-    package.json: license, licenses.  Cargo.toml: package.license (`/` means OR).  A broken file states
-    nothing.
-    """
-    try:
-        if name in ("PKG-INFO", "METADATA"):
-            return _core_metadata(text)
-        if name == "pyproject.toml":
-            return _pyproject(tomllib.loads(text))
-        if name == "Cargo.toml":
-            value = _table(tomllib.loads(text), "package").get("license")
-            return normalise(value) if isinstance(value, str) else None
-        if name == "package.json":
-            return _package_json(json.loads(text))
-        if name == "setup.cfg":
-            match = re.search(r"^license\s*=\s*(\S[^\n]*)$", text, re.MULTILINE)
-            return normalise(match.group(1)) if match else None
-    except (ValueError, RecursionError):  # not JSON, TOML
-        return None
-    return None
-
-
-def _core_metadata(text: str) -> str | None:
-    head = HeaderParser().parsestr(text.split("\n\n", 1)[0])
-    stated = head.get("License-Expression")
-    if stated:
-        return parse_expression(str(stated))
-    classifiers = [str(line) for line in head.get_all("Classifier", [])]
-    field = head.get("License")
-    from_field = _field(str(field)) if field else None
-    return from_field or classifier_expression(classifiers)
-
-
-def _field(value: str) -> str | None:
-    """A licence field holds a name, or, in old packages, the whole text."""
-    if len(value) > 200:
-        found = combine(detect_text(value[:MAX_LICENSE_FILE]))
-        return found.expression if found else None
-    return normalise(value)
-
-
-def _table(value: object, key: str) -> dict[str, object]:
-    inner = value.get(key) if isinstance(value, dict) else None
-    return inner if isinstance(inner, dict) else {}
-
-
-def _pyproject(value: dict[str, object]) -> str | None:
-    project = _table(value, "project")
-    stated = project.get("license")
-    if isinstance(stated, dict):
-        stated = stated.get("text")
-    if isinstance(stated, str):
-        found = _field(stated)
-        if found:
-            return found
-    classifiers = project.get("classifiers")
-    if isinstance(classifiers, list):
-        found = classifier_expression([str(line) for line in classifiers])
-        if found:
-            return found
-    poetry = _table(_table(value, "tool"), "poetry").get("license")
-    return normalise(poetry) if isinstance(poetry, str) else None
-
-
-def _package_json(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return None
-    stated = value.get("license", value.get("licenses"))
-    entries = stated if isinstance(stated, list) else [stated]
-    ids = []
-    for entry in entries:
-        if isinstance(entry, dict):
-            entry = entry.get("type")
-        if isinstance(entry, str):
-            ids.append(normalise(entry))
-    if not ids or not all(ids):
-        return None
-    return join("OR", [one for one in ids if one])
-
-
 def directory_expressions(
     paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """SPDX expression by directory ("" is the root) of an archive, for `license_for_path`.
 
-    paths_to_texts  path in the archive, '/' between parts -> text; only files that state a licence are looked
-                    at
-    metadata        path -> text of PKG-INFO, METADATA, pyproject.toml, package.json, Cargo.toml; those that
-                    stand
-                    among paths_to_texts are found there too
+    paths_to_texts  path in the archive, '/' between parts -> text; looked at are files that state a licence, that
+                    metadata names as licence files (PEP 639 and the like), and readmes
+    metadata        path -> text of package metadata; what stands among paths_to_texts is found there too
 
     In one directory: an expression in metadata wins (its author chose AND, OR and -or-later), else its
     licence files together: each in its own words, several files of different licences as a choice if their
     names say so (LICENSE-MIT beside LICENSE-APACHE), else with AND; COPYING.LESSER beside COPYING is the LGPL
-    alone. The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent; where several stand side by
-    side, as among vendored packages, each for the package or module of its name.
+    alone; else what its readme says. The folder of a wheel (X.dist-info, X.egg-info) speaks for its parent; where
+    several stand side by side, as among vendored packages, each for the package or module of its name.
     """
     shared = _shared_parents([*paths_to_texts, *(metadata or {})])
     metadata = {**{p: t for p, t in paths_to_texts.items() if is_metadata(p)}, **(metadata or {})}
     stated: dict[str, str] = {}
-    for path in sorted(
-        metadata,
-        key=lambda p: (p.count("/"), _METADATA.index(posixpath.basename(p)) if is_metadata(p) else 9, p),
-    ):
+    for path in sorted(metadata, key=lambda p: (p.count("/"), precedence(posixpath.basename(p)), p)):
         found = metadata_expression(posixpath.basename(path), metadata[path])
         if found is not None:
             stated.setdefault(_place(path, shared), found)
+    named = _named(paths_to_texts, metadata)
     files: dict[str, dict[str, str]] = {}
+    readmes: dict[str, Match] = {}
     for path in sorted(paths_to_texts):
-        if not states_license(path):
-            continue
-        match = combine(detect_text(paths_to_texts[path][:MAX_LICENSE_FILE]))
-        if match is not None:
-            files.setdefault(_place(path, shared), {})[posixpath.basename(path)] = match.expression
-    out = {directory: _together(found) for directory, found in files.items()}
-    out.update(stated)
+        if states_license(path) or path in named or _in_reuse_folder(path):
+            match = combine(detect_text(paths_to_texts[path][:MAX_LICENSE_FILE]))
+            if match is not None:
+                place = named.get(path, _place(path, shared))
+                files.setdefault(place, {})[posixpath.basename(path)] = match.expression
+        elif is_readme(path):
+            said = readme_match(paths_to_texts[path])
+            if said is not None:
+                readmes.setdefault(_place(path, shared), said)
+    out = {**{directory: _together(found) for directory, found in files.items()}, **stated}
+    for directory, said in sorted(readmes.items()):
+        # A sentence deep in a tree that has a licence is more often about something else than a title or a badge.
+        if said.confidence > NOTICE or license_for_path(posixpath.join(directory, "_"), out) is None:
+            out.setdefault(directory, said.expression)
     return dict(sorted(out.items()))
+
+
+def _named(paths: Iterable[str], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Path of a licence file that metadata names -> the directory of that metadata."""
+    found: dict[str, str] = {}
+    known = sorted(paths)
+    for path in sorted(metadata):
+        directory, name = posixpath.split(path)
+        for pattern in named_files(name, metadata[path]):
+            whole = posixpath.join(directory, pattern)
+            if not re.search(r"[*?\[]", pattern):
+                found.setdefault(whole, directory)
+                continue
+            for each in known:
+                if fnmatch.fnmatchcase(each, whole):
+                    found.setdefault(each, directory)
+    present = set(known)
+    return {path: directory for path, directory in found.items() if path in present}
+
+
+def _in_reuse_folder(path: str) -> bool:
+    """`LICENSES/<id>.txt`, where REUSE keeps the texts (reuse.software, specification 3)."""
+    folder, name = posixpath.split(path)
+    stem, suffix = posixpath.splitext(name)
+    return posixpath.basename(folder) == "LICENSES" and suffix == ".txt" and parse_expression(stem) is not None
 
 
 def detect_files(paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> str | None:
@@ -208,6 +147,7 @@ def detect_files(paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] 
 
 def license_for_path(path: str, by_directory: Mapping[str, str]) -> str | None:
     """The expression of the nearest directory at or above the file, None if none states one."""
+    path = path.lstrip("/")
     module = posixpath.splitext(path)[0]
     if posixpath.basename(path) and module in by_directory:  # a vendored package that is one file
         return by_directory[module]
@@ -263,16 +203,11 @@ def _together(found: dict[str, str]) -> str:
     choice = (
         all(re.match(r"li[cs]en[cs]e|copying|.*[-_.]li[cs]en[cs]e", name, re.I) for name in found)
         and sum(
-            bool(re.search(r"[-_.](?:mit|apache|bsd|gpl|mpl|isc|zlib|unlicense|boost)", name, re.I))
-            for name in found
+            bool(re.search(r"[-_.](?:mit|apache|bsd|gpl|mpl|isc|zlib|unlicense|boost)", name, re.I)) for name in found
         )
         >= 2
     )
     for name, expression in found.items():
-        if (
-            choice
-            and " OR " in expression
-            and re.fullmatch(r"(?:li[cs]en[cs]e|copying)(?:\.\w+)?", name, re.I)
-        ):
+        if choice and " OR " in expression and re.fullmatch(r"(?:li[cs]en[cs]e|copying)(?:\.\w+)?", name, re.I):
             return expression
     return join("OR" if choice else "AND", distinct) or distinct[0]

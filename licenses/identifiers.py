@@ -57,9 +57,7 @@ def swhid_directories(entries: Mapping[str, tuple[Mode, str]]) -> dict[str, str]
 
 def _tree_digest(children: Mapping[str, tuple[str, bytes]]) -> bytes:
     """git sorts names as bytes, a directory as if its name ended in '/'."""
-    rows = [
-        (name.encode("utf-8", "surrogateescape"), mode, digest) for name, (mode, digest) in children.items()
-    ]
+    rows = [(name.encode("utf-8", "surrogateescape"), mode, digest) for name, (mode, digest) in children.items()]
     rows.sort(key=lambda row: row[0] + b"/" * (row[1] == "40000"))
     data = b"".join(mode.encode() + b" " + name + b"\0" + digest for name, mode, digest in rows)
     return hashlib.sha1(b"tree %d\0" % len(data) + data, usedforsecurity=False).digest()

@@ -65,9 +65,7 @@ def main(tar_path: str, list_folder: str) -> None:
         table.append([ids, entries[0][1], entries[0][2], len(sequence)])
     if len(vocabulary) > 65535:
         raise ValueError(f"{len(vocabulary)} words do not fit 16 bits")
-    header = json.dumps(
-        {"words": " ".join(vocabulary), "texts": table}, ensure_ascii=False, separators=(",", ":")
-    )
+    header = json.dumps({"words": " ".join(vocabulary), "texts": table}, ensure_ascii=False, separators=(",", ":"))
     payload = header.encode() + b"\n" + np.array(numbers, dtype="<u2").tobytes()
     packed = lzma.compress(payload, preset=9 | lzma.PRESET_EXTREME)
     target = Path(__file__).parent / "data" / "texts.bin.xz"

@@ -28,7 +28,8 @@ class Notice(NamedTuple):
 _LEAD = re.compile(
     r"\b(?:under|governed by|subject to|covered by|licensed?|licenses this|released|distributed|"
     r"redistribut\w+|available|"
-    r"terms of|conditions of|published|provided|dual|dedicated|placed)\b"
+    r"terms of|conditions of|published|provided|dual|dedicated|placed|copyright|c (?:19|20)\d\d|"
+    r"v\d+(?:\.\d+)+)\b"
 )
 LEAD_WORDS = 14
 _MENTION = re.compile(r"^ (?:in)?compatible|^ style\b|^ like\b")
@@ -260,9 +261,7 @@ def _raw(joined: str) -> Iterator[tuple[int, int, str, float]]:
             if _MENTION.match(after) or _NEGATED.search(before):
                 continue
             bare = match.group() in ("mit", "cc0", "unlicense", "wtfpl", "0bsd", "apache 2.0", "bsd3", "bsd2")
-            if bare and not re.search(
-                r"\b(?:licensed?|under|under the|license is|licenses|or|and|dual) $", before
-            ):
+            if bare and not re.search(r"\b(?:licensed?|under|under the|license is|licenses|or|and|dual) $", before):
                 continue
             lead = led(start)
             if lead is None:
@@ -281,9 +280,7 @@ def _raw(joined: str) -> Iterator[tuple[int, int, str, float]]:
     for match in _PUBLIC_DOMAIN.finditer(joined) if "public domain" in joined else ():
         if not re.search(r"\bnot\b", match.group()):
             yield *match.span(), "LicenseRef-scancode-public-domain", 0.8
-    for match in (
-        _PROPRIETARY.finditer(joined) if "proprietary" in joined or "copying of this" in joined else ()
-    ):
+    for match in _PROPRIETARY.finditer(joined) if "proprietary" in joined or "copying of this" in joined else ():
         yield *match.span(), "LicenseRef-scancode-proprietary-license", 0.8
 
 
@@ -345,10 +342,7 @@ def _settle(found: list[Notice], joined: str, places: np.ndarray) -> list[Notice
     kept: list[Notice] = []
     for notice in found:
         if kept and notice.first < kept[-1].last:
-            if (
-                notice.last - notice.first > kept[-1].last - kept[-1].first
-                and notice.confidence >= kept[-1].confidence
-            ):
+            if notice.last - notice.first > kept[-1].last - kept[-1].first and notice.confidence >= kept[-1].confidence:
                 kept[-1] = notice
             continue
         kept.append(notice)
@@ -374,11 +368,7 @@ def _settle(found: list[Notice], joined: str, places: np.ndarray) -> list[Notice
             behind = joined[int(places[notice.first]) : int(places[notice.first]) + 160]
             choice = count <= 30 and bool(_OR_BETWEEN.search(between))
             choice = choice or count <= 120 and "alternatively" in between.split(" ")[-20:]
-            choice = (
-                choice
-                or count <= 12
-                and bool(_DUAL.search(ahead) or re.search(r"\bat your option\b", behind))
-            )
+            choice = choice or count <= 12 and bool(_DUAL.search(ahead) or re.search(r"\bat your option\b", behind))
             if choice:
                 seen.add(notice.expression)
                 joinable = f"{previous.expression} OR {notice.expression}"

@@ -135,9 +135,7 @@ class OptOut:
             line = f"{mark.line + 1}" if mark is not None else "1"
             raise OptOutError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}") from None
         if root is None:
-            raise OptOutError(
-                f"{where}:1: empty; a list has the key entries (an empty list is `entries: []`)"
-            )
+            raise OptOutError(f"{where}:1: empty; a list has the key entries (an empty list is `entries: []`)")
         listed = _mapping(root, ("entries",), where).get("entries")
         if not isinstance(listed, yaml.SequenceNode):
             raise OptOutError(f"{where}:{root.start_mark.line + 1}: the key entries must hold a list")
@@ -226,9 +224,7 @@ def _plain_urls(urls: pa.Array) -> pa.Array:
     plain = pc.replace_substring_regex(urls, r"#.*$", "")
     plain = pc.replace_substring_regex(plain, r"^(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//", "")
     rest = pc.replace_substring_regex(plain, r"^[^/?]*", "")
-    host = pc.replace_substring_regex(
-        pc.utf8_lower(pc.replace_substring_regex(plain, r"[/?].*$", "")), r"^www\.", ""
-    )
+    host = pc.replace_substring_regex(pc.utf8_lower(pc.replace_substring_regex(plain, r"[/?].*$", "")), r"^www\.", "")
     return pc.binary_join_element_wise(host, pc.utf8_rtrim(rest, "/"), "")
 
 
@@ -335,9 +331,7 @@ def _normalise(field: str, value: str, where: str) -> str:
         return core
     if field == "url":
         if not re.match(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/\s]+|^[\w-]+(?:\.[\w-]+)+(?:[/?:]|$)", value):
-            raise OptOutError(
-                f"{where}: url must be an address such as https://example.org/page, found {value!r}"
-            )
+            raise OptOutError(f"{where}: url must be an address such as https://example.org/page, found {value!r}")
         plain: str = _plain_urls(pa.array([value]))[0].as_py()
         return plain
     return value

@@ -12,9 +12,7 @@ import numpy as np
 
 from licenses.tokens import Words
 
-SHINGLE = (
-    4  # words; 3 gives twice the chance hits between unrelated texts, 6 breaks too often at changed names
-)
+SHINGLE = 4  # words; 3 gives twice the chance hits between unrelated texts, 6 breaks too often at changed names
 # Measured on the SPDX texts themselves, on them re-wrapped in comments with other holders' names, and on the
 # licence files of Python wheels: below these values what matches is another licence of the same family or a
 # fragment.
@@ -24,9 +22,7 @@ MAX_GAP = 40  # unknown words inside a region
 MAX_CANDIDATES = 24
 MAX_TEXTS = 12  # licence texts taken from one text
 _UNKNOWN = np.uint64(0xFFFF)
-_PRIMES = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64
-)
+_PRIMES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ ANNOTATIONS = "annotations"
 FILLS = {
     "language@1": {"language": "language"},
     "code_stats@1": {"programming_language": "programming_language"},
+    "code@1": {"programming_language": "programming_language"},
 }
 
 

@@ -82,6 +82,7 @@ def _corpus_factories() -> dict[str, Callable[..., Any]]:
         "lines@tfds": Factory(module, "Lines"),
         "substrings@1": Factory(module, "Substrings"),
         "semantic@1": Factory(module, "Semantic"),
+        "respect_reservations@1": Factory("pipelines.find_reservations", "RespectReservations"),
         "contamination": Factory(module, "EvalItems", needs_model=True),
         "index": Factory(module, "IndexMatches", needs_model=True),
         "seen": Factory(module, "SeenBefore", needs_model=True),

@@ -34,6 +34,9 @@ _CONTEXT = {
 # The Hub's size_categories: https://huggingface.co/docs/hub/datasets-cards
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
+# Rows of the table of reasons; what is rarer is counted together.
+_REASONS = 40
+
 
 def _size_category(documents: int) -> str:
     return next((name for limit, name in _SIZES if documents < limit), "1M<n<10M")
@@ -78,6 +81,7 @@ def card(name: str, variant: str, manifest: Manifest) -> str:
         "|---|---:|---:|",
         *(f"| {s['rule']} | {s['dropped']:,} | {s['text_bytes']:,} |" for s in summary["waterfall"]),
         "",
+        *_reasons(manifest),
         *_edits(summary),
         "`waterfall.parquet` names, for every document, the first rule that it failed, its value and the threshold.",
         "",
@@ -89,6 +93,25 @@ def card(name: str, variant: str, manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _reasons(manifest: Manifest) -> list[str]:
+    """For rules that are families, how many documents each of their rules dropped; nothing where there is none."""
+    steps = {step["rule"] for step in manifest.summary["waterfall"]}
+    found = [(name, count) for name, count in manifest.books.dropped.items() if name not in steps and count]
+    if not found:
+        return []
+    found.sort(key=lambda each: (-each[1], each[0]))
+    if len(found) > _REASONS:
+        found[_REASONS - 1 :] = [("others", sum(count for _, count in found[_REASONS - 1 :]))]
+    return [
+        "The first rule of a family that a document failed:",
+        "",
+        "| rule of the family | documents |",
+        "|---|---:|",
+        *(f"| {name} | {count:,} |" for name, count in found),
+        "",
+    ]
 
 
 def _edits(summary: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import annotate, curate, ingest, opt_out, rules, split, storage
+from pipelines import annotate, curate, ingest, last_stages, opt_out, rules, split, storage
 from pipelines import manifest as manifests
 from pipelines.annotators import Annotator, OfCorpus, build_annotators, described, is_edited, packages_of
 from pipelines.card import write_card
@@ -97,6 +97,7 @@ class Driver:
             if self.recipe.variants:
                 self.split()
                 self.make_variants()
+                self.finish_variants()
             self._write_manifest()
         return self.stages
 
@@ -401,8 +402,14 @@ class Driver:
                 raise StageError(f"{path}: not finished: {', '.join(missing) or INGEST}; finish the run first")
             storage.write_bytes(storage.join(self.output, "recipe.yaml"), self.recipe.resolved_yaml().encode())
             self.make_variants()
+            self.finish_variants()
             self._write_manifest()
         return self.stages
+
+    def finish_variants(self) -> None:
+        """What is shaped and packed of the variants."""
+        for last in last_stages.of_variants(self.recipe, self.output, self.stages):
+            self._do(last.stage, last.shards, functools.partial(last.run, self.output, self.options))
 
     def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
         untouched = curate.untouched_rules(variant, summary)

@@ -7,8 +7,10 @@ the person: who has the list can tell whether a wish was carried out, and nobody
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -109,3 +111,74 @@ def touched_shards(
 
 def _deciding_columns(output: str, index: int) -> Iterable[pa.RecordBatch]:
     return read_batches(document_shard(output, index), list(COLUMNS))
+
+
+# -- corpora without their run -----------------------------------------------------------------------------------
+
+RUN_PARTS = ("recipe.yaml", "manifest.json", "documents", "annotations")
+"""What a corpus was made from, in the output folder of its run.  Shards are made anew from these and never cut from
+themselves: dropping rows alone would leave other shards, books and cards than a run with the list makes."""
+
+
+def missing_parts(output: str) -> list[str]:
+    """Those of RUN_PARTS that a folder lacks, folders with a slash behind them.
+
+    annotations/ is missed only where the manifest has shards there.  On remote storage only files are looked for.
+    """
+    missing = []
+    for name in RUN_PARTS:
+        folder = name in ("documents", "annotations")
+        path = storage.join(output, name)
+        present = storage.exists(path) if storage.is_remote(output) else os.path.exists(path)
+        if not present and not (folder and storage.is_remote(output)):
+            missing.append(f"{name}/" if folder else name)
+    if missing == ["annotations/"] and not _wrote(output, "annotations/"):
+        return []
+    return missing
+
+
+def _wrote(output: str, prefix: str) -> bool:
+    """Whether a finished stage of the run wrote shards below a folder."""
+    stages = storage.read_json(storage.join(output, "manifest.json")).get("stages", {})
+    return any(shard["path"].startswith(prefix) for stage in stages.values() for shard in stage.get("shards", ()))
+
+
+def corpora_below(folder: str) -> dict[str, list[str]]:
+    """Data shards by corpus: the folder itself, if it is one variant's, and those in its corpora/; only local."""
+    if storage.is_remote(folder):
+        return {}
+    places = [folder, *sorted(glob.glob(os.path.join(glob.escape(folder), "corpora", "*")))]
+    found = {place: sorted(glob.glob(os.path.join(glob.escape(place), "data", "*.parquet"))) for place in places}
+    return {place: shards for place, shards in found.items() if shards}
+
+
+def named_in(shards: Sequence[str], opt_out: OptOut) -> dict[str, int]:
+    """Shard -> how many of its documents the list names, of shards that hold any; reads the columns that decide."""
+    found: dict[str, int] = {}
+    for shard in shards:
+        count = sum(int(OptedOut.of(opt_out, batch).rows.sum()) for batch in read_batches(shard, list(COLUMNS)))
+        if count:
+            found[shard] = count
+    return found
+
+
+def without_run(output: str, missing: Sequence[str], load: Callable[[], OptOut]) -> str:
+    """What to say of a folder whose run is not there: what is missing, and what the list (`load`) names in its
+    corpora."""
+    lines = [
+        f"{output}: `optout apply` takes the output folder of a finished run and makes the shards that are hit anew; "
+        f"missing there: {', '.join(missing)}"
+    ]
+    corpora = corpora_below(output)
+    opt_out = load() if corpora else OptOut(())
+    for place, shards in corpora.items():
+        hit = named_in(shards, opt_out)
+        total = sum(hit.values())
+        if hit:
+            names = ", ".join(f"{os.path.basename(shard)} ({count:,})" for shard, count in hit.items())
+            lines.append(f"{place}: the lists name {total:,} document{'s' if total > 1 else ''}, in {names}")
+        else:
+            lines.append(f"{place}: the lists name none of its documents")
+    if corpora:
+        lines.append("Nothing was changed. Apply the lists where the run is, then copy the corpus again.")
+    return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines.comparing_verbs import Addition, Handler, which
@@ -81,21 +81,21 @@ def _text_of(path: str) -> str:
 def _opt_out_apply(options: argparse.Namespace, driver_of: DriverOf) -> int:
     from pipelines.annotators import factories
     from pipelines.manifest import MANIFEST
+    from pipelines.opt_out import missing_parts, without_run
     from pipelines.recipe import load_recipe
     from pipelines.storage import absolute, exists, join, read_json
 
     output = absolute(options.run)
     path = join(output, "recipe.yaml")
-    if not exists(path):
-        raise UsageError(f"{path}: no such file; `optout apply` takes the output folder of a finished run")
+    missing = missing_parts(output)
+    if missing:
+        raise UsageError(without_run(output, missing, lambda: _joined(options.list)))
     recipe = load_recipe(path, annotators=factories())
     lists = dict.fromkeys((*recipe.opt_out, *options.list))
     driver = driver_of(options, recipe.model_copy(update={"opt_out": tuple(lists)}), output)
     before = read_json(join(output, MANIFEST))["stages"] if exists(join(output, MANIFEST)) else {}
     after = driver.apply_opt_out()
-    told = [
-        _change(name, before[name], stage.to_json()) for name, stage in after.items() if name.startswith("curate/")
-    ]
+    told = [_change(name, before[name], stage.to_json()) for name, stage in after.items() if name.startswith("curate/")]
     if options.json:
         print(json.dumps(told, indent=1))
         return 0
@@ -107,6 +107,16 @@ def _opt_out_apply(options: argparse.Namespace, driver_of: DriverOf) -> int:
     if any(each["shards_rewritten"] for each in told):
         print(f"{path} names the lists now. Name them in your own recipe, too: else its next run takes documents back.")
     return 0
+
+
+def _joined(lists: Sequence[str]) -> Any:
+    """The entries of all lists; UsageError, with file and line, for a wrong one."""
+    from licenses import OptOut, OptOutError
+
+    try:
+        return OptOut.joined([OptOut.load(path) for path in lists])
+    except OptOutError as error:
+        raise UsageError(str(error)) from None
 
 
 def _change(stage: str, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -142,6 +142,9 @@ class Recipe(Block):
             _patterns(block.exclude, f"sources.{name}.exclude")
             if block.locators is not None:
                 named.append((f"sources.{name}.locators", block.locators.partition("!")[0]))
+        for name, variant in self.variants.items():
+            if variant.pack is not None and variant.pack.tokenizer != "bytes":
+                named.append((f"variants.{name}.pack.tokenizer", variant.pack.tokenizer))
         for key, path in named:
             if "://" not in path and not FilePath(path).is_file():
                 raise UsageError(f"{key}: {path}: no such file")
@@ -165,6 +168,8 @@ class Recipe(Block):
         ]
         kept = (variant, chosen.random_like)
         values["variants"] = {name: value for name, value in values["variants"].items() if name in kept}
+        for value in values["variants"].values():
+            value.pop("shape", None), value.pop("pack", None)
         for steps_of in (values["scope"], *(each["steps"] for each in values["variants"].values())):
             for step in steps_of:
                 step.pop("sources", None)

@@ -15,6 +15,7 @@ from pipelines.recipe_models import (
     FlinkEngine,
     HeldOut,
     PortableEngine,
+    Shape,
     Step,
     Study,
     Variant,
@@ -56,7 +57,9 @@ class Resolution:
         self.annotators = AnnotatorList(self.known, self.report, recipe.dedup is not None)
         self._read_annotators()
         variants = {
-            name: variant.model_copy(update={"steps": self._steps(self._path_of(name), variant)})
+            name: variant.model_copy(
+                update={"steps": self._steps(self._path_of(name), variant), "shape": self._shape(name, variant)}
+            )
             for name, variant in recipe.variants.items()
         }
         self._engine()
@@ -284,6 +287,21 @@ class Resolution:
                     found=repr(like),
                     allowed=listed(real),
                 )
+
+    def _shape(self, name: str, variant: Variant) -> Shape | None:
+        """The shapes of a variant with their names in full."""
+        if variant.shape is None:
+            return None
+        from pipelines.shapes import SHAPES
+
+        by: dict[str, tuple[str, ...]] = {}
+        for key, asked in variant.shape.by.items():
+            found = [next((full for full in SHAPES if one in (full, full.partition("@")[0])), None) for one in asked]
+            for one, full in zip(asked, found, strict=True):
+                if full is None:
+                    self._unknown(("variants", name, "shape", "by", key), "unknown shape", one, SHAPES)
+            by[key] = tuple(full for full in found if full is not None)
+        return variant.shape.model_copy(update={"by": by})
 
     def _unknown(self, path: Path, message: str, word: str, names: Collection[str], *, of_key: bool = False) -> None:
         self.report(

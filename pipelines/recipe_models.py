@@ -187,8 +187,8 @@ class SourceBlock(Block):
     """Patterns for the ends of names to leave out, for example vendor/*; or a file with one a line."""
     locators: Text | None = None
     """JSON or JSON Lines file (or ARCHIVE!MEMBER) of {path, url}: where files and members came from."""
-    extractor: Literal["careful", "fast"] = "careful"
-    """Of main text: trafilatura, or resiliparse alone."""
+    extractor: Literal["careful", "fast", "auto"] = "careful"
+    """Of main text: trafilatura; resiliparse with rules of its own; or trafilatura where the latter is unsure."""
     document_kind: Text | None = None
     """Replaces the kind that the reader would choose: web, code, prose, notebook, conversation."""
     options: dict[str, Scalar | Texts] = Field(default_factory=dict)
@@ -220,7 +220,7 @@ class Limits(Block):
     max_tag_attributes: Annotated[int, Field(ge=1)] | None = None
 
 
-STAGE_KINDS = ("ingest", "annotate", "dedup", "split", "curate")
+STAGE_KINDS = ("ingest", "annotate", "dedup", "split", "curate", "shape", "pack")
 
 
 class ErrorRates(Block):
@@ -232,6 +232,8 @@ class ErrorRates(Block):
     dedup: Annotated[float, Field(ge=0, le=1)] | None = None
     split: Annotated[float, Field(ge=0, le=1)] | None = None
     curate: Annotated[float, Field(ge=0, le=1)] | None = None
+    shape: Annotated[float, Field(ge=0, le=1)] | None = None
+    pack: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 ErrorRatesField = Annotated[ErrorRates, _as("default", int, float)]
@@ -445,6 +447,62 @@ class Step(Block):
 Steps = Annotated[tuple[Annotated[Step, _as("rule", str)], ...], BeforeValidator(_as_list)]
 
 
+def _as_shape(value: Any) -> Any:
+    """A name, or a list of them, is short for {by: {'*': names}}, and {KIND: names} for {by: {KIND: names}}."""
+    if isinstance(value, str | list | tuple):
+        return {"by": {EVERY_SOURCE: value}}
+    return {"by": value} if isinstance(value, dict) and "by" not in value else value
+
+
+class Shape(Block):
+    """Documents that belong together (a repository, a thread) become one, in a shape that a model was trained on."""
+
+    by: Annotated[dict[str, Texts], Field(min_length=1)]
+    """Source or kind of documents -> shapes, of which the first that has a use for a document takes it; '*' is for
+    every other document.  What nothing is said of stays as it is."""
+    seed: int = Field(default=0, ge=0)
+    """Of the choices that a shape leaves to chance."""
+    max_group_bytes: Bytes = 32 << 20
+    """Text of documents that belong together beyond which they are cut in pieces."""
+
+
+class FimBlock(Block):
+    """Fill-in-the-middle before packing; a bare number is the rate."""
+
+    rate: Annotated[float, Field(ge=0, le=1)]
+    """Chance of a document."""
+    spm_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the permuted that begin with the suffix."""
+    variant: Literal["spm", "spm2"] = "spm2"
+    """How these are written."""
+    level: Literal["document", "file_sep"] = "document"
+    """What is permuted: documents, or the files between <file_sep> marks."""
+    file_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of level file_sep: chance of a file in a document that has been chosen; the rate where it is missing."""
+    sources: Texts = ()
+    """Sources or kinds that are permuted.  All where it is missing."""
+
+
+class Pack(Block):
+    """Samples of a fixed number of tokens from a variant's training documents; a bare number is the length."""
+
+    length: Annotated[int, Field(ge=2, le=1 << 24)]
+    """Tokens of a sample."""
+    tokenizer: Text = "bytes"
+    """bytes, or a tokenizer.json of Hugging Face's `tokenizers`."""
+    strategy: Literal["concatenate", "best_fit"] = "best_fit"
+    """best_fit: no document is cut that fits into a sample; concatenate: documents end to end, cut by length."""
+    seed: int = Field(default=0, ge=0)
+    """Of the order, of what weights leave to chance and of fill-in-the-middle."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Source or kind ('*': any other) -> how often each of its documents appears; 1 where it is missing."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """No document appears more often, whatever its weight."""
+    fim: Annotated[FimBlock, _as("rate", int, float)] | None = None
+    specials: bool | None = None
+    """Whether what is spelt as a special token in a text becomes one; of shaped documents it does."""
+
+
 def _as_variant(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return {"steps": value}
@@ -460,6 +518,10 @@ class Variant(Block):
     steps: Steps = ()
     random_like: Text | None = None
     """The variant whose keep rate is copied, source by source."""
+    shape: Annotated[Shape, BeforeValidator(_as_shape)] | None = None
+    """Shapes of the documents, for shaped/<variant>."""
+    pack: Annotated[Pack, _as("length", int)] | None = None
+    """Samples of tokens, for packed/<variant>: of what was shaped, else of the variant."""
 
     @property
     def allow_empty(self) -> frozenset[str]:
@@ -468,7 +530,12 @@ class Variant(Block):
 
     def describe(self) -> list[str]:
         """The steps as words for a person."""
-        return [f"random_like {self.random_like}"] if self.random_like else [str(step) for step in self.steps]
+        told = [f"random_like {self.random_like}"] if self.random_like else [str(step) for step in self.steps]
+        if self.shape is not None:
+            told.append("shape " + ", ".join(f"{by}: {'/'.join(names)}" for by, names in self.shape.by.items()))
+        if self.pack is not None:
+            told.append(f"pack {self.pack.length:,} tokens")
+        return told
 
 
 VariantField = Annotated[Variant, BeforeValidator(_as_variant)]

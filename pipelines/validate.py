@@ -68,6 +68,9 @@ def stage_directory(stage: str) -> str:
             return f"annotations/{kind}"
         case "curate":
             return f"corpora/{rest}"
+        case "shape" | "pack":  # without a variant where the verb has run alone
+            folder = {"shape": "shaped", "pack": "packed"}[kind]
+            return f"{folder}/{rest}" if rest else folder
     raise ValueError(f"unknown stage {stage!r}")
 
 
@@ -102,6 +105,9 @@ def _chain_problems(stages: dict[str, Manifest]) -> Iterator[str]:
     for name, stage in stages.items():
         if name == "ingest":
             continue
+        if name.partition("/")[0] in ("shape", "pack"):
+            yield from _last_problems(name, stages)
+            continue
         if stage.books.read != documents:
             yield f"stage {name}: read {stage.books.read:,} documents, ingest kept {documents:,}"
         if name.startswith("curate/"):
@@ -118,7 +124,26 @@ def _chain_problems(stages: dict[str, Manifest]) -> Iterator[str]:
             yield f"stage {name}: {found:,} rows in {folder}, the books say {rows:,}"
 
 
-_ORDER = ("ingest", "annotate", "dedup", "split", "curate")
+def _last_problems(name: str, stages: Mapping[str, Manifest]) -> Iterator[str]:
+    """What stands behind a variant reads the rows of the stage that its manifest names, and loses none."""
+    stage = stages[name]
+    folder = stage_directory(name)
+    for before in stage.inputs:
+        if before in stages:
+            labels = ("train-",) if name.startswith("pack") else ("train-", "held_out-")
+            data = stage_directory(before) + ("/data/" if before != "ingest" else "/part-")
+            ends = labels if before != "ingest" else ("",)
+            rows = sum(_rows_below(stages[before], data + end) for end in ends)
+            if rows != stage.books.read:
+                yield f"stage {name}: read {stage.books.read:,} documents, {before} has {rows:,}"
+    if name.startswith("pack"):
+        return
+    for part, rows in ((f"{folder}/data/", stage.books.kept), (f"{folder}/members.parquet", stage.books.read)):
+        if (found := _rows_below(stage, part)) != rows:
+            yield f"stage {name}: {found:,} rows in {part}, the books say {rows:,}"
+
+
+_ORDER = ("ingest", "annotate", "dedup", "split", "curate", "shape", "pack")
 
 
 def books_table(output: str) -> list[tuple[str, Books]]:

@@ -77,6 +77,12 @@ ANNOTATORS: dict[str, Factory] = {
     "url@datatrove": Factory("quality_signals.urls", "UrlDatatrove"),
     "ut1@1": Factory("quality_signals.urls_ut1", "Ut1"),
     "code_stats@1": Factory("quality_signals.code_stats", "CodeStatistics"),
+    "code@1": Factory("quality_signals.code_flags", "CodeFiles"),
+    "comments@1": Factory("quality_signals.comments", "Comments"),
+    "stack_v1@1": Factory("quality_signals.stack_v1", "StackV1", per_extension=False),
+    "starcoder@1": Factory("quality_signals.stack_v1", "StackV1", per_extension=True),
+    "stack_v2_pr@1": Factory("quality_signals.stack_v2_pr", "StackV2PullRequestFile"),
+    "starcoder2@1": Factory("quality_signals.starcoder2", "StarCoder2"),
 }
 # Family -> factory(path, **options) of an annotator that runs a fitted model; its name ends in the model's hash.
 MODEL_ANNOTATORS: dict[str, Factory] = {

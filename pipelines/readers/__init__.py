@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.readers.limits import Limits
     from pipelines.readers.reading import read_unit
     from pipelines.readers.records import DROP_REASONS, ERRORS, Document, Dropped, Item, Rejected
-    from pipelines.readers.units import PlanError, Source, Unit, UnitFile, input_digest, plan_units
+    from pipelines.readers.units import PlanError, Source, Unit, UnitFile, plan_units
 
 # Loaded when they are asked for: the table of formats is needed where nothing is read.
 _MODULES = {
@@ -54,7 +54,6 @@ _MODULES = {
         "Source",
         "Unit",
         "UnitFile",
-        "input_digest",
         "plan_units",
     ),
 }
@@ -87,7 +86,6 @@ __all__ = [
     "Unit",
     "UnitFile",
     "extract",
-    "input_digest",
     "plan_units",
     "read_unit",
 ]

@@ -119,7 +119,7 @@ def unsafe_name(name: str) -> str | None:
     return "member name holds NUL" if "\0" in path else None
 
 
-def _link_problem(name: str, target: str) -> Refused | Skipped:
+def link_problem(name: str, target: str) -> Refused | Skipped:
     """Links are never followed: one that stays inside the archive points to a member that is read anyway."""
     depth = name.replace("\\", "/").rstrip("/").count("/")
     if target.startswith(("/", "\\")) or (len(target) > 1 and target[1] == ":"):
@@ -180,9 +180,7 @@ def _zip_members(raw: BinaryIO, limits: Limits) -> Iterator[Member]:
         problem = _zip_problem(archive, entry, limits)
         if problem is None and entry.header_offset in overlapping:
             problem = Refused("zip_bomb", "members share their data")
-        yield Member(
-            index, portable_name(entry.filename), entry.file_size, problem, _zip_opener(archive, entry)
-        )
+        yield Member(index, portable_name(entry.filename), entry.file_size, problem, _zip_opener(archive, entry))
 
 
 def _overlapping(entries: list[zipfile.ZipInfo]) -> set[int]:
@@ -197,9 +195,7 @@ def _overlapping(entries: list[zipfile.ZipInfo]) -> set[int]:
     }
 
 
-def _zip_problem(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits
-) -> Refused | Skipped | None:
+def _zip_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> Refused | Skipped | None:
     if reason := unsafe_name(entry.orig_filename) or unsafe_name(entry.filename):
         return Refused("path_traversal", reason)
     if entry.is_dir():
@@ -215,7 +211,7 @@ def _zip_problem(
             target = _zip_opener(archive, entry)(_MAX_LINK_BYTES).decode("utf-8", "replace")
         except Refused as refused:
             return refused
-        return _link_problem(entry.filename, target)
+        return link_problem(entry.filename, target)
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return Refused("special_file", "a device, pipe or socket")
     return _nested(entry.filename)
@@ -250,9 +246,7 @@ def _zip_members_before_cut(raw: BinaryIO, limits: Limits) -> Iterator[Member]:
         head = raw.read(30)
         if len(head) < 30 or not head.startswith(b"PK\3\4"):
             return
-        _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = struct.unpack(
-            "<5H3L2H", head[4:]
-        )
+        _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes = struct.unpack("<5H3L2H", head[4:])
         name = raw.read(name_bytes).decode("utf-8" if flags & 0x800 else "cp437", "replace")
         start = offset + 30 + name_bytes + extra_bytes
         streamed = bool(flags & 8)
@@ -302,9 +296,7 @@ def _zip_content(raw: BinaryIO, method: int, packed: int | None, limits: Limits)
     pieces: list[bytes] = []
     taken = made = 0
     while not decoder.eof:
-        block = decoder.unconsumed_tail or raw.read(
-            1 << 16 if packed is None else min(1 << 16, packed - taken)
-        )
+        block = decoder.unconsumed_tail or raw.read(1 << 16 if packed is None else min(1 << 16, packed - taken))
         if not block:
             raise Refused("truncated", "zip: member ends early")
         taken += 0 if decoder.unconsumed_tail else len(block)
@@ -376,9 +368,7 @@ def _tar_members(raw: BinaryIO, name: str, limits: Limits) -> Iterator[Member]:
         index = 0
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it grows with the archive
-            yield Member(
-                index, portable_name(entry.name), entry.size, _tar_problem(entry), _tar_opener(file, entry)
-            )
+            yield Member(index, portable_name(entry.name), entry.size, _tar_problem(entry), _tar_opener(file, entry))
             index += 1
     except tarfile.TarError as error:
         cut = isinstance(error.__context__, _TRUNCATED) or "unexpected end" in str(error)
@@ -400,9 +390,9 @@ def _tar_problem(entry: tarfile.TarInfo) -> Refused | Skipped | None:
     if entry.isdir():
         return Skipped("directory")
     if entry.issym():
-        return _link_problem(entry.name, entry.linkname)
+        return link_problem(entry.name, entry.linkname)
     if entry.islnk():  # the target of a hard link counts from the top of the archive
-        return _link_problem("", entry.linkname)
+        return link_problem("", entry.linkname)
     if not entry.isfile():
         return Refused("special_file", "a device, pipe or socket")
     if entry.issparse():

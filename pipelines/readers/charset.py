@@ -7,7 +7,8 @@ Order and reasons:
 anything else;
 4. the declared encodings (HTTP before the document), if they decode strictly and give plausible text;
 5. UTF-8 with a few broken sequences (U+FFFD), which detectors mistake for a one-byte encoding;
-6. charset-normalizer (MIT), which beat resiliparse's detector on 286 files of known encoding: see tests;
+6. two detectors, each for what it is better at on 286 files of known encoding (docs/extraction.md): resiliparse for the
+East Asian encodings that it knows and for Latin ones, charset-normalizer (MIT) for the rest;
 7. the declared multi-byte encoding with a few broken sequences.
 """
 
@@ -19,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import charset_normalizer
+from resiliparse.parse.encoding import detect_encoding
 
 from pipelines.readers.records import Refused
 
@@ -73,6 +75,8 @@ _DECLARED = re.compile(
 _CODING_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.M)  # PEP 263
 # Detection looks at this much; the whole is decoded strictly afterwards.
 _SAMPLE_BYTES = 1 << 16
+_BEFORE = 1024
+_CUT = 4096  # how far back the end of the sample may move to white space
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffe\uffff]")
 # More control characters than this and it is no text; real pages in one-byte encodings hold a few stray ones.
 _MAX_CONTROLS = 0.002
@@ -88,6 +92,12 @@ _DETECTED = (
     "iso8859_15 koi8_r koi8_u gbk gb2312 shift_jis euc_kr cp866 mac_cyrillic mac_roman cp855 johab "
     "iso2022_jp iso2022_kr hz"
 ).split()
+
+# What resiliparse is followed in against charset-normalizer: multi-byte encodings that decode strictly ...
+_STRONG = frozenset({"big5hkscs", "cp932", "euc_jp", "gb18030"})
+# ... and Latin ones, where charset-normalizer says another Latin one, or nothing.
+_LATIN = frozenset({"cp1250", "cp1252", "cp1254", "cp1257", "iso8859-2", "iso8859-13"})
+_LATIN_GUESSES = _LATIN | {"cp1258", "iso8859-1", "iso8859-9", "iso8859-15", "mac-roman", "cp775"}
 
 
 def codec_name(label: str) -> str | None:
@@ -184,8 +194,7 @@ def _decode_with_nul(data: bytes, declared: list[str], strip_nul: bool) -> tuple
         rows = len(columns[0])
         hits = all(columns[place].count(0) > rows * (0.95 if width == 4 else 0.3) for place in zero)
         others = (
-            all(columns[place].count(0) <= 0.02 * rows for place in range(width) if place not in zero)
-            or width == 4
+            all(columns[place].count(0) <= 0.02 * rows for place in range(width) if place not in zero) or width == 4
         )
         if hits and others and (text := _strict(data, encoding)) is not None and _plausible(text):
             return text, encoding
@@ -200,16 +209,37 @@ def _decode_with_nul(data: bytes, declared: list[str], strip_nul: bool) -> tuple
 
 
 def _detect(data: bytes) -> tuple[str, str] | None:
-    # The middle of a long file tells more than its head, which may be all ASCII markup.
-    first = next((at for at, byte in enumerate(data[:_SAMPLE_BYTES]) if byte > 127), None)
-    if first is None:
-        match = re.search(rb"[\x80-\xff]", data)
-        first = match.start() if match else 0
-    start = max(0, first - 1024) & ~1
-    sample = data[start : start + _SAMPLE_BYTES]
-    guesses = charset_normalizer.from_bytes(sample, cp_isolation=_DETECTED)
-    for guess in guesses:
+    sample = _sample(data)
+    first = codec_name(detect_encoding(sample) or "")
+    if first in _STRONG and (text := _strict(data, first)) is not None and _plausible(text):
+        return text, first
+    second: tuple[str, str] | None = None
+    for guess in charset_normalizer.from_bytes(sample, cp_isolation=_DETECTED):
         text = _strict(data, guess.encoding)
         if text is not None and _plausible(text):
-            return text, codecs.lookup(guess.encoding).name
-    return None
+            second = text, codecs.lookup(guess.encoding).name
+            break
+    if second is not None and second[1] == "mac-roman":  # far rarer than what it is taken for
+        first = first if first in _LATIN else "cp1252"
+    if first == "iso8859-13" and re.search(rb"[\x80-\x9f]", sample):  # the same letters, and quotation marks
+        first = "cp1257"
+    if first in _LATIN and (second is None or second[1] in _LATIN_GUESSES):
+        text = _strict(data, first)
+        if text is not None and not _CONTROLS.search(text):
+            return text, first
+    return second
+
+
+def _sample(data: bytes) -> bytes:
+    """Up to _SAMPLE_BYTES from shortly before the first byte that is no ASCII: the middle of a long file tells more
+    than its head, which may be all markup.  Cut at white space, which is no part of a character in any of
+    _DETECTED."""
+    match = re.search(rb"[\x80-\xff]", data)
+    start = max(0, match.start() - _BEFORE if match else 0)
+    end = start + _SAMPLE_BYTES
+    if start and (white := re.search(rb"[\n ]", data[start : start + _BEFORE])):
+        start += white.end()
+    if end < len(data):
+        last = max(data.rfind(b"\n", end - _CUT, end), data.rfind(b" ", end - _CUT, end))
+        end = last if last > start else end
+    return data[start:end]

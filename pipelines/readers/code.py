@@ -86,8 +86,13 @@ def read_code(
     document_kind: str | None,
     project: Project,
     archive: str | None,
+    *,
+    notebook: str = "text",
 ) -> Document:
-    """One file as a document; `path` without the archive's top folder.  Raises Refused or Skipped."""
+    """One file as a document; `path` without the archive's top folder.  Raises Refused or Skipped.
+
+    notebook   `text`: sources of the cells; `json`: the whole notebook, for shapes that look at cells and outputs
+    """
     if not data:
         raise Skipped("empty")
     kind = kind_of(path)
@@ -95,13 +100,15 @@ def read_code(
     extra: dict[str, str | None] = {}
     if kind == "notebook":
         text, language = notebook_text(data)
+        if notebook == "json" and text.strip():
+            text = data.decode("utf-8-sig")
         mime = "application/x-ipynb+json"
         extra["notebook_language"] = language
     else:
-        text, encoding = decode(data, declared_in_source(data))
+        text, encoding = (data.decode("ascii"), "utf-8") if _is_plain(data) else decode(data, declared_in_source(data))
         extra["encoding"] = encoding if encoding != "utf-8" else None
     text = safe_text(text)[0]
-    if not text.strip():
+    if text.isspace() or not text:
         raise Skipped("empty")
     return Document(
         locator=locator, source=source, kind=document_kind or kind, text=text,
@@ -112,6 +119,15 @@ def read_code(
             "name": project.name, "version": project.version, **extra,
         }),
     )  # fmt: skip
+
+
+# Bytes below the space that no text has, with ESC, which begins a change of the character set.
+_CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+
+
+def _is_plain(data: bytes) -> bool:
+    """True for ASCII without control characters: most code, which needs no guess (`~{` may begin a Chinese text)."""
+    return data.isascii() and len(data.translate(None, _CONTROLS)) == len(data) and b"~{" not in data
 
 
 def notebook_text(data: bytes) -> tuple[str, str | None]:
@@ -153,8 +169,6 @@ def _cells(book: Any) -> list[Any] | None:
     if isinstance(book.get("cells"), list):
         return book["cells"]
     sheets = book.get("worksheets")
-    if isinstance(sheets, list) and all(
-        isinstance(s, dict) and isinstance(s.get("cells"), list) for s in sheets
-    ):
+    if isinstance(sheets, list) and all(isinstance(s, dict) and isinstance(s.get("cells"), list) for s in sheets):
         return [cell for sheet in sheets for cell in sheet["cells"]]
     return None

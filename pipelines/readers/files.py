@@ -59,20 +59,38 @@ class LocalFiles:
             found = []
         return sorted(found, key=lambda file: (file.name, file.path))
 
-    def _walk(self, root: str) -> Iterator[Found]:
+    def tree(self, pattern: str) -> list[Found]:
+        """As `find`, with the folders `.git`, and with all that lies below the directories that a glob names."""
+        if not _GLOB.intersection(pattern) or os.path.lexists(pattern):
+            found = list(self._walk(pattern, hidden=False)) if os.path.isdir(pattern) else self.find(pattern)
+        else:
+            root = _glob_root(pattern)
+            found = []
+            for path in sorted(set(glob.iglob(pattern, recursive=True))):
+                below = self._walk(path, hidden=False) if os.path.isdir(path) and not os.path.islink(path) else ()
+                for file in below:
+                    found.append(
+                        dataclasses.replace(
+                            file, name=portable_name(os.path.relpath(file.path, root).replace(os.sep, "/"))
+                        )
+                    )
+        return sorted({file.name: file for file in found}.values(), key=lambda file: (file.name, file.path))
+
+    def _walk(self, root: str, hidden: bool = True) -> Iterator[Found]:
         for directory, names, file_names in os.walk(root):
             links = [name for name in names if os.path.islink(os.path.join(directory, name))]
-            names[:] = [name for name in names if name not in links and name != ".git"]
+            names[:] = [name for name in names if name not in links and not (hidden and name == ".git")]
+            below = os.path.relpath(directory, root)
+            prefix = "" if below == os.curdir else below + os.sep
             for name in file_names + links:
-                path = os.path.join(directory, name)
-                yield self._found(path, os.path.relpath(path, root), given=False)
+                yield self._found(os.path.join(directory, name), prefix + name, given=False)
 
     @staticmethod
     def _found(path: str, name: str, given: bool) -> Found:
         # A link below a directory is not followed, so it weighs nothing; a broken one must not stop the plan.
         status = os.stat(path) if given else os.lstat(path)
         return Found(
-            path, name.replace(os.sep, "/"), status.st_size if stat.S_ISREG(status.st_mode) else 0, given
+            path, portable_name(name.replace(os.sep, "/")), status.st_size if stat.S_ISREG(status.st_mode) else 0, given
         )
 
     def open(self, path: str) -> BinaryIO:

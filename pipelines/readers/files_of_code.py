@@ -32,7 +32,10 @@ def read_files(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item
             raise Skipped(reason)
         data = entry.read(reading.limits.max_code_bytes)
         unit = reading.unit
-        return read_code(data, path, entry.locator, unit.source, unit.document_kind, project, entry.archive)
+        return read_code(
+            data, path, entry.locator, unit.source, unit.document_kind, project, entry.archive,
+            notebook=reading.options["notebook"],
+        )  # fmt: skip
 
     yield from reading.each(raw, file, make)
 

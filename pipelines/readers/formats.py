@@ -96,16 +96,121 @@ FORMATS: dict[str, Format] = {
         group="host",
     ),
     "warc": Format(
-        "pipelines.readers.warc:read_pages", (".warc", ".arc"), cuts="pipelines.readers.warc:cuts", group="host"
+        "pipelines.readers.warc:read_pages",
+        (".warc", ".arc"),
+        cuts="pipelines.readers.warc:cuts",
+        group="host",
+        options={"host_files": Option(False, "robots.txt, tdmrep.json and ai.txt are documents of kind reservation")},
     ),
     "wet": Format(
         "pipelines.readers.warc:read_texts", (".wet", ".warc"), cuts="pipelines.readers.warc:cuts", group="host"
+    ),
+    "wat": Format(
+        "pipelines.readers.warc:read_metadata", (".wat", ".warc"), cuts="pipelines.readers.warc:cuts", group="host"
+    ),
+    "commoncrawl": Format(
+        "pipelines.readers.commoncrawl:read_crawl",
+        plan="pipelines.readers.commoncrawl:plan",
+        group="host",
+        options={
+            "prefix": Option("https://data.commoncrawl.org/", "where the files lie: URL (https, s3, gs) or folder"),
+            "languages": Option((), "index only: content_languages begins with one of them (ISO 639-3)"),
+            "mimes": Option((), "index only: content_mime_detected is one of them"),
+            "hosts": Option((), "index only: hosts, with those below them"),
+            "parts": Option(None, "units that a file of a path list is cut into; else by its size", of=int),
+            "host_files": Option(False, "robots.txt, tdmrep.json and ai.txt are documents of kind reservation"),
+        },
     ),
     "jsonl": Format("pipelines.readers.jsonl:read_rows", (".jsonl", ".ndjson", ".json")),
     "parquet": Format(
         "pipelines.readers.parquet:read_rows", (".parquet", ".pq"), cuts="pipelines.readers.parquet:cuts"
     ),
-    "code": Format("pipelines.readers.files_of_code:read_files", archives=True, group="repo", project=True),
+    "code": Format(
+        "pipelines.readers.files_of_code:read_files",
+        archives=True,
+        group="repo",
+        project=True,
+        options={"notebook": Option("text", "sources of a notebook's cells, or all of it as JSON", ("text", "json"))},
+    ),
+    "git": Format(
+        "pipelines.readers.git:read_repository",
+        plan="pipelines.readers.git:plan",
+        group="repo",
+        options={
+            "branch": Option(None, "branch that is read; else HEAD, main or master", of=str),
+            "revision": Option(None, "commit (40 hex digits), tag or ref that is read", of=str),
+            "commits": Option(False, "one document a commit, with what it changed, instead of one a file"),
+            "max_files": Option(100, "commits that change more files are left out"),
+            "notebook": Option("text", "sources of a notebook's cells, or all of it as JSON", ("text", "json")),
+        },
+    ),
+    "gharchive": Format(
+        "pipelines.readers.gharchive:read_events",
+        (".json", ".jsonl", ".ndjson"),
+        group="repo",
+        options={"commit_comments": Option(True, "whether comments on commits become documents")},
+    ),
+    "swh": Format(
+        "pipelines.readers.swh:read_rows",
+        (".parquet", ".pq", ".orc"),
+        cuts="pipelines.readers.swh:cuts",
+        group="repo",
+        options={
+            "contents": Option(None, "folder or URL of the contents, a file a blob under its SHA-1", of=str),
+            "notebook": Option("text", "sources of a notebook's cells, or all of it as JSON", ("text", "json")),
+        },
+    ),
+    "wikipedia": Format(
+        "pipelines.readers.wikipedia:read_pages",
+        (".xml",),
+        cuts="pipelines.readers.wikipedia:cuts",
+        options={
+            "language": Option(None, "language of all pages; else the dump's own", of=str),
+            "namespaces": Option(("0",), "numbers or names of the namespaces that are read"),
+            "templates": Option("known", "whether templates that only wrap text give it", ("known", "drop")),
+            "tables": Option("drop", "tables left out, or a line a row", ("drop", "text")),
+            "math": Option("latex", "formulas between dollar signs, or left out", ("latex", "drop")),
+        },
+    ),
+    "stackexchange": Format(
+        "pipelines.readers.stackexchange:read_questions",
+        ("posts.xml", ".7z"),
+        cuts="pipelines.readers.stackexchange:cuts",
+        options={
+            "site": Option(None, "host of the site, such as math.stackexchange.com; else told by the path", of=str),
+            "min_question_score": Option(None, "questions below it are left out", of=int),
+            "min_answer_score": Option(None, "answers below it are left out", of=int),
+            "min_answers": Option(0, "questions with fewer answers are left out"),
+        },
+    ),
+    "arxiv": Format(
+        "pipelines.readers.arxiv:read_papers",
+        archives=True,
+        options={
+            "without_sections": Option(
+                "drop", "a paper without section headers: left out, or all behind its abstract", ("drop", "document")
+            ),
+        },
+    ),
+    "books": Format(
+        "pipelines.readers.books:read_books",
+        (".txt", ".text"),
+        archives=True,
+        options={"notes": Option("drop", "notes of the transcriber left out, or kept", ("drop", "keep"))},
+    ),
+    "text": Format("pipelines.readers.text:read_texts", (".txt", ".text"), archives=True),
+    "markdown": Format(
+        "pipelines.readers.markdown:read_markdown",
+        (".md", ".markdown", ".mdown", ".mkd", ".mkdn"),
+        archives=True,
+        options={"strip": Option(False, "plain text instead of Markdown")},
+    ),
+    "feed": Format(
+        "pipelines.readers.feed:read_feeds",
+        (".xml", ".rss", ".atom", ".rdf", ".json"),
+        archives=True,
+        group="host",
+    ),
 }
 KINDS = tuple(FORMATS)
 

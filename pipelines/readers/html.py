@@ -1,8 +1,12 @@
 """Web pages: bytes to main text and the page's own metadata.
 
-`extract` is the only place that knows the extraction libraries: trafilatura (Apache-2.0; careful) and
-resiliparse (Apache-2.0; fast).  Both run without network, threads or clock; bench/extraction.py compares
-them.
+`extract` is the only place that knows the extraction libraries, trafilatura and resiliparse (both Apache-2.0):
+
+careful   trafilatura, in favour of precision
+fast      resiliparse, and the rules of html_blocks over what it leaves
+auto      fast, and careful for the pages of which the rules are unsure
+
+All run without network, threads or clock; docs/extraction.md compares them.
 """
 
 from __future__ import annotations
@@ -11,15 +15,19 @@ import dataclasses
 import logging
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from licenses.identifiers import sha256_hex, swhid_content
 from pipelines.readers.charset import declared_in_html, decode
+from pipelines.readers.html_blocks import Evidence, all_text, main_text
 from pipelines.readers.limits import Limits
 from pipelines.readers.page_metadata import page_metadata
 from pipelines.readers.records import Document, Refused, Skipped, safe_meta, safe_text
 
-Mode = Literal["careful", "fast"]
+Mode = Literal["careful", "fast", "auto"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 
 # The library logs each page without main text; here that is a counted result.
@@ -27,7 +35,10 @@ logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 logging.getLogger("htmldate").setLevel(logging.CRITICAL)
 
 _TAG = re.compile(rb"<(/?)([a-zA-Z][^\s/>]{0,32})")
-_LONG_TAG = re.compile(rb"<[a-zA-Z][^<>]{20000,}")
+# resiliparse 2.0.1 is quadratic in the options of a select element: 0.4 s for 10,000, 8.7 s for 45,000 (measured).
+_MAX_OPTIONS = 10_000
+_LONG_TAG_BYTES = 20_000
+_LONG_TAG = re.compile(rb"<[a-zA-Z][^<>]{%d,}" % (_LONG_TAG_BYTES - 1))
 # Elements that never nest through a missing end tag (HTML Standard, 13.1.2 void elements and 13.1.2.4
 # optional tags).
 _FLAT = frozenset(
@@ -46,6 +57,8 @@ class Extraction:
     author: str | None = None
     license: str | None = None
     url: str | None = None
+    language: str | None = None
+    mode: Mode = "careful"  # the extractor whose text it is: careful or fast
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,54 +66,120 @@ class Shape:
     """Counts that bound the time of an extractor; one pass over the bytes."""
 
     tags: int
-    depth: int  # upper bound: an element without end tag counts as open for the rest of the page
+    depth: int  # upper bound: an element without end tag counts as open for the rest of the page, and an end tag
+    # closes one element, if one of its name is open
     attributes: int  # white space runs in the longest tag
+    options: int
 
 
 def shape(data: bytes) -> Shape:
-    tags = depth = deepest = 0
+    tags = depth = deepest = options = 0
+    opened: dict[bytes, int] = {}
     for match in _TAG.finditer(data):
         tags += 1
-        if match[2].lower() in _FLAT:
+        name = match[2].lower()
+        if name in _FLAT:
+            options += name == b"option"
             continue
-        if match[1]:
-            depth = max(0, depth - 1)
-        else:
+        if not match[1]:
+            opened[name] = opened.get(name, 0) + 1
             depth += 1
             deepest = max(deepest, depth)
-    attributes = max(
-        (len(re.findall(rb"\s[^\s=\"']", tag[0])) for tag in _LONG_TAG.finditer(data)), default=0
-    )
-    return Shape(tags, deepest, attributes)
+        elif opened.get(name):
+            opened[name] -= 1
+            depth -= 1
+    return Shape(tags, deepest, _attributes(data), options)
 
 
-def choose_mode(data: bytes, mode: Mode, limits: Limits) -> Mode:
-    """The extractor that may have this page; raises Refused('too_large')."""
+def _attributes(data: bytes) -> int:
+    places = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("<"))
+    if not len(places) or np.diff(places, append=len(data)).max() < _LONG_TAG_BYTES:
+        return 0
+    return max((len(re.findall(rb"\s[^\s=\"']", tag[0])) for tag in _LONG_TAG.finditer(data)), default=0)
+
+
+def check_shape(data: bytes, limits: Limits) -> Shape:
+    """The counts of a page, or upper bounds of them where those are under all limits; raises Refused('too_large') where
+    the page would take an extractor too long."""
     if len(data) > limits.max_html_bytes:
         raise Refused("too_large", f"a page of {len(data)} bytes, more than {limits.max_html_bytes}")
-    found = shape(data)
+    # Nearly every page is under the limits by the number of its brackets, which is quickly counted.
+    tags = data.count(b"<")
+    opened = tags - data.count(b"</")  # start tags at most
+    if tags <= limits.careful_html_tags and opened <= min(limits.max_html_depth, _MAX_OPTIONS):
+        found = Shape(tags, opened, _attributes(data), opened)
+    else:
+        found = shape(data)
     for name, value, limit in (
         ("tags", found.tags, limits.max_html_tags),
         ("open elements", found.depth, limits.max_html_depth),
         ("attributes in one tag", found.attributes, limits.max_tag_attributes),
+        ("options to select", found.options, _MAX_OPTIONS),
     ):
         if value > limit:
             raise Refused("too_large", f"a page with {value} {name}, more than {limit}")
+    return found
+
+
+def choose_mode(data: bytes, mode: Mode, limits: Limits) -> Mode:
+    """The extractor that may have this page; raises Refused('too_large')."""
+    found = check_shape(data, limits)
     if len(data) > limits.careful_html_bytes or found.tags > limits.careful_html_tags:
         return "fast"
     return mode
+
+
+# Chosen on one half of the annotated pages (docs/extraction.md).  `auto` asks the careful extractor where fewer
+# characters were kept, or a smaller share of what the page did not mark as menu and the like ...
+_UNSURE_KEPT = 400
+_UNSURE_SHARE = 0.6
+# ... and `fast` gives up its rules, and keeps all of that.
+_LOST_KEPT = 250
+_LOST_SHARE = 0.3
 
 
 def extract(html: bytes | str, url: str | None = None, mode: Mode = "careful") -> Extraction:
     """Main text and metadata of a page; an empty text means that there is none.  Raises what the library
     raises."""
     page = html if isinstance(html, str) else decode(html, declared_in_html(html), strip_nul=True)[0]
-    text = _main_text_careful(page) if mode == "careful" else _main_text_fast(page)
+    text, used = main_text_of(page, mode)
     known = page_metadata(page)
     return Extraction(
         text=text.strip(), title=known.title, date=known.date, author=known.author, license=known.license,
-        url=url or known.url,
+        url=url or known.url, language=known.language, mode=used,
     )  # fmt: skip
+
+
+def main_text_of(html: str, mode: Mode = "careful") -> tuple[str, Mode]:
+    """The main text, and the extractor whose it is: careful or fast."""
+    if mode != "careful":
+        text, evidence, whole = _main_text_fast(html)
+        if mode == "fast" or not unsure(evidence):
+            return whole if lost(evidence) else text, "fast"
+    return _main_text_careful(html), "careful"
+
+
+def unsure(evidence: Evidence) -> bool:
+    """Whether `auto` asks the careful extractor."""
+    return evidence.kept < _UNSURE_KEPT or evidence.share < _UNSURE_SHARE
+
+
+def lost(evidence: Evidence) -> bool:
+    """Whether the rules of the fast extractor found too little to be followed."""
+    return evidence.kept < _LOST_KEPT or evidence.share < _LOST_SHARE
+
+
+def html_text(html: str) -> str:
+    """All text of a fragment of HTML, nothing left out but scripts and the like: for content whose container says
+    that it is the main text.  Linear in the fragment within the limits of `check_shape`."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
+
+    return all_text(
+        extract_plain_text(
+            HTMLTree.parse(html), main_content=False, alt_texts=False, preserve_formatting="minimal_html", links=True
+        )
+    )
 
 
 def _main_text_careful(html: str) -> str:
@@ -112,11 +191,16 @@ def _main_text_careful(html: str) -> str:
     return found.text or "" if found is not None else ""
 
 
-def _main_text_fast(html: str) -> str:
+def _main_text_fast(html: str) -> tuple[str, Evidence, str]:
+    """The text after the rules, how sure they are, and the text before them."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    return extract_plain_text(HTMLTree.parse(html), main_content=True, alt_texts=False, comments=False)
+    reduced = extract_plain_text(
+        HTMLTree.parse(html), main_content=True, alt_texts=False, comments=False,
+        preserve_formatting="minimal_html", links=True,
+    )  # fmt: skip
+    return main_text(reduced)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,17 +229,15 @@ def read_page(data: bytes, page: Page, mode: Mode, limits: Limits) -> Document:
         found = extract(html, page.url, chosen)
     except RecursionError as error:
         raise Refused("too_large", "a page nested too deeply for the extractor") from error
-    except (
-        Exception
-    ) as error:  # a library over hostile input: the class is the message, the item is lost, not the unit
+    except Exception as error:  # a library over hostile input: the class is the message, the item is lost, not the unit
         raise Refused("extraction_failed", f"{type(error).__name__}: {error}") from error
     text = safe_text(found.text)[0]
     if not text.strip():
         raise Skipped("no_main_text")
     meta = {**page.meta, **safe_meta({
         "title": found.title, "date": found.date, "author": found.author, "license": found.license,
-        "encoding": encoding if encoding != "utf-8" else None,
-        "extractor": chosen if chosen != mode else None,
+        "language": found.language, "encoding": encoding if encoding != "utf-8" else None,
+        "extractor": found.mode if found.mode != mode else None,
     })}  # fmt: skip
     return Document(
         locator=page.locator, source=page.source, kind=page.kind, text=text, url=page.url or found.url,

@@ -16,6 +16,9 @@ _HEADERS_END = re.compile(rb"\r?\n\r?\n")
 _SNIFF = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]", re.I)
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([-\w:.]+)", re.I)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}\s*(?:;[^\r\n]*)?\r?\n")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
+# The header may be repeated, once for each crawler.
+_ROBOTS = "x-robots-tag"
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
@@ -30,10 +33,19 @@ def is_html(content_type: str | None, body: bytes) -> bool:
     return declared in _HTML_TYPES if declared else _SNIFF.search(body[:1024]) is not None
 
 
+def looks_like_html(body: bytes) -> bool:
+    return _SNIFF.search(body[:1024]) is not None
+
+
+def is_http(body: bytes) -> bool:
+    """Whether a status line stands at the begin."""
+    return body.startswith(b"HTTP/")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
     status: int
-    headers: dict[str, str]  # lower-case names; of repeated ones the first
+    headers: dict[str, str]  # lower-case names; of repeated ones the first, of X-Robots-Tag a line each
     raw: bytes  # after the headers, as stored
 
     @property
@@ -66,8 +78,13 @@ def read_response(body: bytes, limits: Limits) -> Response:
     headers: dict[str, str] = {}
     for line in body[: end.start()].split(b"\n")[1:]:
         name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            headers.setdefault(name.strip().lower(), value.strip())
+        if not colon:
+            continue
+        key, value = name.strip().lower(), value.strip()
+        if key == _ROBOTS and key in headers:
+            headers[key] += "\n" + value
+        else:
+            headers.setdefault(key, value)
     return Response(int(status[1]), headers, body[end.end() :])
 
 
@@ -98,11 +115,27 @@ def _decompress(data: bytes, encoding: str, limits: Limits) -> bytes:
             kind = "zstd" if data.startswith(b"\x28\xb5\x2f\xfd") else None
         case "deflate":
             return _inflate(data, limits)
+        case "br":
+            if _is_text(data):  # brotli has no magic number
+                return data
+            kind = "brotli"
         case _:
             if _SNIFF.search(data[:1024]):
                 return data
             raise Refused("unsupported", f"HTTP: content encoding {encoding[:40]!r}")
     return read_limited(inflated(io.BytesIO(data), kind, limits), limits.max_item_bytes, "a page")
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the first bytes are UTF-8 without control characters, as compressed data hardly ever is."""
+    head = data[:4096]
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3 or len(head) < 4096:
+            return _SNIFF.search(data[:1024]) is not None
+        text = head[: error.start].decode()
+    return len(data) >= 16 and _CONTROL.search(text) is None
 
 
 def _inflate(data: bytes, limits: Limits) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import email.parser
+import functools
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -28,9 +31,7 @@ class Project:
     name: str | None = None
     version: str | None = None
     repo: str | None = None
-    licenses: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # directory ('' = top) -> SPDX expression
+    licenses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # directory ('' = top) -> SPDX expression
 
     def license_of(self, path: str) -> str | None:
         """The expression of the nearest directory at or above the file."""
@@ -39,11 +40,34 @@ class Project:
 
 def is_project_file(path: str) -> bool:
     """A licence text or package metadata: what `describe_project` wants to see."""
-    return is_metadata(path) or states_license(path)
+    return _is_project_name(path.rpartition("/")[2])
+
+
+@functools.lru_cache(maxsize=1 << 14)  # a few names (`__init__.py`, `index.js`) are those of most files
+def _is_project_name(name: str) -> bool:
+    return is_metadata(name) or states_license(name)
+
+
+# Projects whose licences are remembered, by the hash of their files: a tree is many units, and each looks at the same
+# licence texts, which takes as long as reading 50 files.
+_REMEMBERED = 64
+_licenses: collections.OrderedDict[bytes, dict[str, str]] = collections.OrderedDict()
 
 
 def directory_licenses(files: Mapping[str, str]) -> dict[str, str]:
     """The one door to the licence detector: texts by path -> SPDX expression by directory ('' is the top)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path, text in files.items():
+        digest.update(f"{len(path)} {len(text)} {path}{text}".encode("utf-8", "surrogatepass"))
+    known = _licenses.get(digest.digest())
+    if known is None:
+        known = _licenses[digest.digest()] = _detected(files)
+        if len(_licenses) > _REMEMBERED:
+            _licenses.popitem(last=False)
+    return known
+
+
+def _detected(files: Mapping[str, str]) -> dict[str, str]:
     return directory_expressions(
         {path: text for path, text in files.items() if states_license(path)},
         {path: text for path, text in files.items() if is_metadata(path)},

@@ -1,7 +1,7 @@
 """Decompression that tells when data is cut off, and stops at a bomb.
 
-gzip, bz2 and lzma of the standard library raise at a cut stream; for zstd pyarrow's stream does, while the
-usual stream reader of `zstandard` ends silently.
+gzip, bz2 and lzma of the standard library raise at a cut stream; for zstd, LZ4 frames and brotli pyarrow's stream
+does, while the usual stream reader of `zstandard` ends silently.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pyarrow as pa
 from pipelines.readers.limits import Limits
 from pipelines.readers.records import Refused
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd", ".lz4": "lz4"}
 _BLOCK = 1 << 16
 
 
 def compression(name: str) -> str | None:
-    """gzip, bz2, xz, zstd or None, by the suffix of a file name."""
+    """gzip, bz2, xz, zstd, lz4 or None, by the suffix of a file name."""
     return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
 
 
@@ -75,8 +75,8 @@ class Inflated(io.RawIOBase):
                 opened = bz2.BZ2File(source)
             case "xz":
                 opened = lzma.LZMAFile(source)
-            case "zstd":
-                opened = pa.CompressedInputStream(pa.PythonFile(self._counted, "r"), "zstd")
+            case "zstd" | "lz4" | "brotli":
+                opened = pa.CompressedInputStream(pa.PythonFile(self._counted, "r"), kind)
             case _:
                 raise ValueError(f"unknown compression {kind!r}")
         self._inner = opened
@@ -118,7 +118,7 @@ def _explained(error: Exception, kind: str | None) -> Refused:
 
 
 def inflated(raw: BinaryIO, kind: str | None, limits: Limits) -> io.BufferedReader:
-    """A buffered reader over the uncompressed content (kind: gzip, bz2, xz, zstd or None)."""
+    """A buffered reader over the uncompressed content (kind: gzip, bz2, xz, zstd, lz4, brotli or None)."""
     return io.BufferedReader(Inflated(raw, kind, limits), _BLOCK)
 
 

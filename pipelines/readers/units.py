@@ -26,7 +26,7 @@ from pipelines.readers.locators import load_locators
 from pipelines.readers.records import Refused
 from pipelines.readers.streams import compression
 
-EXTRACTORS = ("careful", "fast")
+EXTRACTORS = ("careful", "fast", "auto")
 
 # A unit of small files: large enough to fill a shard, small enough to spread over workers.
 GROUP_BYTES = 16 << 20
@@ -257,41 +257,3 @@ def _with_context(unit: Unit, found: Sequence[Found], root: str) -> Unit:
         and not is_archive(item.name)
     ]
     return dataclasses.replace(unit, context=tuple(above))
-
-
-def input_digest(
-    unit: Unit, files: Files = LOCAL, known: dict[tuple[str, int, int | None], str] | None = None
-) -> str:
-    """sha256 over `sha256  name` lines of the raw bytes of the unit's files, streaming.
-
-    Of a WARC only the unit's range is hashed.  `known` remembers files across calls: all parts of an archive
-    hash the whole of it.
-    """
-    known = {} if known is None else known
-    digest = hashlib.sha256()
-    extra = [UnitFile(unit.locators.partition("!")[0], "locators", 0)] if unit.locators else []
-    for file in (*unit.files, *unit.context, *extra):
-        whole = unit.kind == "parquet" or file not in unit.files
-        start, stop = (0, None) if whole else (unit.start, unit.stop)
-        path = unit.resolve(file.path)
-        key = (path, start, stop)
-        if key not in known:
-            known[key] = _file_digest(path, file.name, start, stop, files)
-        digest.update(f"{known[key]}  {file.name}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()
-
-
-def _file_digest(path: str, name: str, start: int, stop: int | None, files: Files) -> str:
-    if (link := files.link(path, name)) is not None:
-        return link
-    digest = hashlib.sha256()
-    try:
-        with files.open(path) as raw:
-            raw.seek(start)
-            left = (stop - start) if stop is not None else -1
-            while left and (block := raw.read(1 << 20 if left < 0 else min(1 << 20, left))):
-                digest.update(block)
-                left -= len(block) if left > 0 else 0
-    except Refused as refused:
-        return refused.error
-    return digest.hexdigest()

@@ -1,6 +1,10 @@
-"""Fetches the sample archives with pip, each checked by its sha256, and writes the URLs of the pages beside them.
+"""Fetches the sample archives with pip, each checked by its sha256, and writes beside them what is made of them.
 
-    python recipes/samples/fetch.py [--output samples] [web] [code]
+    python recipes/samples/fetch.py [--output samples] [web] [code] [warc] [wikipedia]
+
+web, code     archives of pages and of source code, and the URLs of the pages (the default)
+warc          the pages of web as one WARC file, samples/web.warc.gz
+wikipedia     pages of the English Wikipedia as a dump, samples/enwiki.xml.bz2
 
 What is there with the right sha256 is not fetched again.  Needs nothing but Python and its pip.
 """
@@ -8,21 +12,32 @@ What is there with the right sha256 is not fetched again.  Needs nothing but Pyt
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("web", "code")
+GROUPS = ("web", "code", "warc", "wikipedia")
+DEFAULT = ("web", "code")
+# Groups that are made from the archives of another one.
+MADE_OF = {"warc": "web"}
+# Wheels that hold data are fetched for one platform, whatever this one is.
+PIP_ARGUMENTS = {
+    "wikipedia": ["--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"]
+}
 # formasaurus names the address of each of its pages in one file.
 PAGES = ("formasaurus-0.10.0-py2.py3-none-any.whl", "formasaurus/data")
+DUMP = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})")
 
@@ -88,7 +103,7 @@ def _pip_download(listed: Path, folder: Path, group: str) -> None:
     command = [
         sys.executable, "-m", "pip", "download",
         "--disable-pip-version-check", "--no-input", "--quiet", "--no-deps", "--require-hashes",
-        "--dest", str(folder), "--requirement", str(listed),
+        "--dest", str(folder), "--requirement", str(listed), *PIP_ARGUMENTS.get(group, ()),
     ]
     # fmt: on
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
@@ -107,37 +122,92 @@ def page_urls(wheel: Path, inside: str) -> str:
     """JSON Lines of {path, url}, path being the page's place in the archive, in the order of the page numbers."""
     with zipfile.ZipFile(wheel) as archive:
         index = json.loads(archive.read(f"{inside}/index.json"))
-    rows = sorted(
-        ((page, entry["url"]) for page, entry in index.items()), key=lambda row: (len(row[0]), row[0])
-    )
+    rows = sorted(((page, entry["url"]) for page, entry in index.items()), key=lambda row: (len(row[0]), row[0]))
     return "".join(json.dumps({"path": f"{inside}/{page}", "url": url}) + "\n" for page, url in rows)
 
 
 def write_page_urls(output: Path) -> None:
     wheel, inside = PAGES
-    text = page_urls(output / "web" / wheel, inside)
-    path = output / "web-urls.jsonl"
-    # An unchanged file keeps its time, by which a run knows that it need not be read again.
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        part = path.with_suffix(".tmp")
-        part.write_text(text, encoding="utf-8")
+    _write(output / "web-urls.jsonl", page_urls(output / "web" / wheel, inside).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """An unchanged file keeps its time, by which a run knows that it need not be read again."""
+    if not path.exists() or path.read_bytes() != data:
+        part = path.with_name(path.name + ".tmp")
+        part.write_bytes(data)
         os.replace(part, path)
+
+
+def pages(output: Path) -> Iterator[tuple[str, bytes]]:
+    """(URL, HTML) of the pages of the group web, in a fixed order; those of web-exclude.txt are left out.
+
+    A page whose address is not known has a made-up one, of a host of its own.
+    """
+    listed = (HERE / "web-exclude.txt").read_text(encoding="utf-8").splitlines()
+    excluded = tuple(line for line in listed if line and not line.startswith("#"))
+    wheel, inside = PAGES
+    for path in sorted((output / "web").iterdir()):
+        if path.name == wheel:
+            urls = [json.loads(line) for line in page_urls(path, inside).splitlines()]
+            with zipfile.ZipFile(path) as archive:
+                for each in urls:
+                    if not each["path"].endswith(excluded):
+                        yield each["url"], archive.read(each["path"])
+        elif path.name.endswith(".tar.gz"):
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.name.endswith((".html", ".htm")) else None
+                    if file is not None:
+                        name = hashlib.sha256(member.name.encode()).hexdigest()[:12]
+                        yield f"https://{name}.sample.invalid/{member.name}", file.read()
+
+
+def warc_record(url: str, html: bytes) -> bytes:
+    """A response record (WARC 1.0, ISO 28500:2009), compressed by itself; the same bytes every time."""
+    body = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + html
+    head = {
+        "WARC-Type": "response",
+        "WARC-Target-URI": url,
+        "WARC-Date": "2020-01-01T00:00:00Z",
+        "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>",
+        "Content-Type": "application/http; msgtype=response",
+        "Content-Length": str(len(body)),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return gzip.compress(b"WARC/1.0\r\n" + lines.encode() + b"\r\n" + body + b"\r\n\r\n", 6, mtime=0)
+
+
+def write_warc(output: Path) -> None:
+    _write(output / "web.warc.gz", b"".join(warc_record(url, html) for url, html in pages(output)))
+
+
+def write_dump(output: Path) -> None:
+    (wheel,) = (output / "wikipedia").glob("gensim-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        _write(output / "enwiki.xml.bz2", archive.read(DUMP))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fetch the sample archives with pip.")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)} (default: all)")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)} (default: {', '.join(DEFAULT)})"
+    )
     parser.add_argument("--output", type=Path, default=Path("samples"), help="folder (default: samples)")
     options = parser.parse_args(arguments)
-    groups = options.groups or list(GROUPS)
+    groups = options.groups or list(DEFAULT)
     for group in groups:
         if group not in GROUPS:
             parser.error(f"unknown group {group!r}: allowed are {', '.join(GROUPS)}")
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        fetched = sum(fetch(group, options.output) for group in groups)
+        fetched = sum(fetch(group, options.output) for group in sorted({MADE_OF.get(each, each) for each in groups}))
         if "web" in groups:
             write_page_urls(options.output)
+        if "warc" in groups:
+            write_warc(options.output)
+        if "wikipedia" in groups:
+            write_dump(options.output)
     except (FetchError, OSError) as error:
         print(f"samples: {error}", file=sys.stderr)
         return 1

@@ -93,9 +93,7 @@ def test_rule() -> None:
         "threshold": None,
         "reason": "license:copyleft_strong",
     }
-    assert (
-        verdicts[3]["reason"] == "license:no_license" and verdicts[1]["rule"] is verdicts[1]["reason"] is None
-    )
+    assert verdicts[3]["reason"] == "license:no_license" and verdicts[1]["rule"] is verdicts[1]["reason"] is None
     more = license_verdicts(columns, pa.array(kinds), ("permissive", "public_domain", "no_license"))
     assert more.column("keep").to_pylist()[3] is True
     strict = license_verdicts(columns, kinds, require_for=("web",)).column("keep").to_pylist()
@@ -152,7 +150,5 @@ def test_every_text_has_a_class() -> None:
     table = class_table()
     assert set(table.values()) <= set(CLASSES)
     ids = {ids[0] for ids, kind in zip(index().identifiers, index().kinds, strict=True) if kind == "license"}
-    missing = sorted(
-        i for i in ids if license_class(parse_expression(i)) == "unknown" and i.lower() not in table
-    )
+    missing = sorted(i for i in ids if license_class(parse_expression(i)) == "unknown" and i.lower() not in table)
     assert missing == []

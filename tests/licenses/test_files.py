@@ -97,8 +97,7 @@ def test_states_not(name: str) -> None:
         ("pyproject.toml", '[project]\nlicense = {text = "MIT"}\n', "MIT"),
         (
             "pyproject.toml",
-            '[project]\nlicense = {file = "L"}\nclassifiers=["License :: OSI Approved :: ISC License '
-            '(ISCL)"]\n',
+            '[project]\nlicense = {file = "L"}\nclassifiers=["License :: OSI Approved :: ISC License (ISCL)"]\n',
             "ISC",
         ),
         ("pyproject.toml", '[tool.poetry]\nlicense = "MPL-2.0"\n', "MPL-2.0"),
@@ -129,18 +128,16 @@ def test_archive() -> None:
     assert license_for_path("p-1.0/p/a.py", by_directory) == "MIT"
     assert license_for_path("p-1.0/p/vendor/q/deep/b.py", by_directory) == "Apache-2.0"  # nearest ancestor
     assert license_for_path("elsewhere/c.py", by_directory) is None
+    assert license_for_path("/p-1.0/p/a.py", by_directory) == "MIT"
     assert detect_files({"a/LICENSE": MIT, "b/x.py": ""}) is None  # speaks for a folder only
-    assert (
-        detect_files({"LICENSE": MIT}, {"pyproject.toml": '[project]\nlicense="MIT OR ISC"\n'})
-        == "MIT OR ISC"
-    )
+    assert detect_files({"LICENSE": MIT}, {"pyproject.toml": '[project]\nlicense="MIT OR ISC"\n'}) == "MIT OR ISC"
 
 
 def test_files_of_one_directory() -> None:
     assert detect_files({"LICENSE-MIT": MIT, "LICENSE-APACHE": APACHE}) == "Apache-2.0 OR MIT"
     assert detect_files({"LICENSE": MIT, "LICENSE.third": APACHE}) == "MIT AND Apache-2.0"
     assert detect_files({"COPYING": GPL, "COPYING.LESSER": LGPL}) == "LGPL-3.0-only"
-    assert detect_files({"README.md": MIT}) is None
+    assert detect_files({"README.md": "A tool.\n"}) is None
 
 
 def test_wheels_and_vendored_packages() -> None:
@@ -197,6 +194,4 @@ def test_content_identifiers() -> None:
     assert len(golden) == 309
     for item in golden:
         assert len(raw[item["id"]]) == item["length"]
-        assert (
-            swhid_content(raw[item["id"]]) == item["swhid"] and sha256_hex(raw[item["id"]]) == item["sha256"]
-        )
+        assert swhid_content(raw[item["id"]]) == item["swhid"] and sha256_hex(raw[item["id"]]) == item["sha256"]

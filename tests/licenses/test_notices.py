@@ -43,8 +43,7 @@ CASES = [
     ('license = "GPL"', "GPL-1.0-or-later"),
     ("subject to the terms of the Mozilla Public\n * License, v. 2.0. If a copy", "MPL-2.0"),
     (
-        "Apache License, Version 2.0 <LICENSE-APACHE> or the MIT license\n// <LICENSE-MIT>, at "
-        "your\n// option.",
+        "Apache License, Version 2.0 <LICENSE-APACHE> or the MIT license\n// <LICENSE-MIT>, at your\n// option.",
         None,
     ),
     (
@@ -122,6 +121,5 @@ def test_head_and_tail_only() -> None:
     assert found is not None and (filler + notice)[found.start : found.end] == "Apache License, Version 2.0"
     dotted = detect_code("İ" * 3000 + "\n" + notice)  # a letter that grows when lowered
     assert (
-        dotted is not None
-        and ("İ" * 3000 + "\n" + notice)[dotted.start : dotted.end] == "Apache License, Version 2.0"
+        dotted is not None and ("İ" * 3000 + "\n" + notice)[dotted.start : dotted.end] == "Apache License, Version 2.0"
     )

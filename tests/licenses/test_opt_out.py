@@ -37,9 +37,7 @@ def rules(**columns: list[str | None]) -> list[str | None]:
 
 def test_repo_and_owner() -> None:
     repos = ["octo/cat", "OCTO/CAT", "octo/cats", "gnome/glib", "Gnome/x/y", "gnome", None, "cat"]
-    assert (
-        rules(repo=repos) == ["opt_out:repo:octo/cat"] * 2 + [None] + ["opt_out:owner:gnome"] * 2 + [None] * 3
-    )
+    assert rules(repo=repos) == ["opt_out:repo:octo/cat"] * 2 + [None] + ["opt_out:owner:gnome"] * 2 + [None] * 3
 
 
 def test_url() -> None:
@@ -121,8 +119,7 @@ def test_absent_columns_and_empty() -> None:
         ("entries:\n  - repo: [a]\n    date: 2026-01-01\n    reason: r", ":2: repo must be a non-empty text"),
         ("entries:\n  - just text", ":2: expected a mapping"),
         (
-            "entries:\n  - {owner: a, date: 2026-01-01, reason: r}\n  - {owner: A, date: 2026-01-01, "
-            "reason: r}",
+            "entries:\n  - {owner: a, date: 2026-01-01, reason: r}\n  - {owner: A, date: 2026-01-01, reason: r}",
             ":3: .*already in line 2",
         ),
         ("entries:\n  - {owner: a, owner: b, date: 2026-01-01, reason: r}", ":2: key 'owner' stands twice"),
@@ -132,9 +129,7 @@ def test_absent_columns_and_empty() -> None:
 def test_errors(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "list.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(
-        OptOutError, match="list.yaml" + (message if message.startswith(":") else ".*" + message)
-    ):
+    with pytest.raises(OptOutError, match="list.yaml" + (message if message.startswith(":") else ".*" + message)):
         OptOut.load(path)
 
 
@@ -149,7 +144,7 @@ def test_author() -> None:
 
 
 def test_csv_and_yaml_say_the_same() -> None:
-    table = "date,field,reason,value\n2026-01-01,repo,\"r, s\",Octo/Cat\n\n2026-01-02,domain,r,*.Example.net\n"
+    table = 'date,field,reason,value\n2026-01-01,repo,"r, s",Octo/Cat\n\n2026-01-02,domain,r,*.Example.net\n'
     listed = OptOut.parse_csv(table)
     text = (
         "entries:\n  - {repo: Octo/Cat, date: 2026-01-01, reason: 'r, s'}\n"

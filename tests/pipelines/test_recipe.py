@@ -15,6 +15,7 @@ import licenses
 from eval_models.proxies import PROXIES
 from pipelines import annotate, recipe_models
 from pipelines.errors import UsageError
+from pipelines.readers import KINDS
 from pipelines.recipe import (
     STANDARD_ANNOTATORS,
     STANDARD_PROXIES,
@@ -285,7 +286,7 @@ def test_what_is_allowed_is_said() -> None:
     (problem,) = problems(QUICKSTART.replace("kind: html", "kind: htm"))
     assert str(problem) == (
         "r.yaml:5:16: sources.web.kind: is not one of the allowed words; found 'htm'; did you mean 'html'? "
-        "allowed: html, warc, wet, jsonl, parquet, code"
+        f"allowed: {', '.join(KINDS)}"
     )
 
 

@@ -120,9 +120,7 @@ def test_accuracy_on_files_of_known_encoding(shared: Path) -> None:
             folder = member.name.split("/")[-2].split("-")
             names = ("-".join(folder[:size]) for size in range(len(folder), 0, -1))
             true = next(name for label in names if (name := _lookup(label)))
-            expected = {
-                data.decode(name, "replace").strip("\ufeff") for name in (true, _SUPERSETS.get(true, true))
-            }
+            expected = {data.decode(name, "replace").strip("\ufeff") for name in (true, _SUPERSETS.get(true, true))}
             total += 1
             for declare in right:
                 try:
@@ -140,3 +138,60 @@ def _lookup(label: str) -> str | None:
         return codecs.lookup(label).name
     except LookupError:
         return None
+
+
+LATIN = {
+    "cp1252": "L'œuvre de cet écrivain, né à Orléans, a été traduite très tôt, et reste lue à l'étranger. " * 6,
+    "cp1250": "Příliš žluťoučký kůň úpěl ďábelské ódy, a třešně zrály na stráních nad řekou. " * 6,
+    "iso8859_2": "Zażółć gęślą jaźń, powiedział pan Józef, i poszedł łąką do źródła, gdzie rosły dęby. " * 6,
+    "cp1254": "Şemsi Paşa çarşısı sıkıştırılmış bir yerdi, ve İstanbul'un ışıkları gölgeydi. " * 6,
+    "cp1257": "Visi žmonės gimsta laisvi ir lygūs savo orumu ir teisėmis, „jiems“ suteiktas protas ir sąžinė. " * 6,
+    "cp1253": "Η γλώσσα του ανθρώπου είναι παλιά, και οι λέξεις της ταξιδεύουν με τα πλοία. " * 6,
+}
+
+
+@pytest.mark.parametrize("encoding", LATIN)
+def test_latin_encodings_are_told_from_each_other(encoding: str) -> None:
+    assert decode(LATIN[encoding].encode(encoding))[0] == LATIN[encoding]
+
+
+@pytest.mark.parametrize("encoding", ["euc_kr", "cp932", "gb18030"])
+def test_the_sample_of_a_long_text_ends_between_characters(encoding: str) -> None:
+    line = {
+        "euc_kr": "모든 사람은 태어날 때부터 자유롭다\n", "cp932": "すべての人間は 生まれながらにして自由である\n",
+        "gb18030": "人人生而自由 在尊严和权利上一律平等\n",
+    }[encoding]  # fmt: skip
+    text = line * (200_000 // len(line.encode(encoding)))
+    for shift in range(2):
+        assert decode(("a" * shift + text).encode(encoding))[0] == "a" * shift + text
+
+
+def test_files_of_known_encoding(shared: Path) -> None:
+    """Without declarations all but one of 286 files, which is nothing but NULs: the encodings' own names, or the larger
+    ones that browsers read them as."""
+    wrong = []
+    with tarfile.open(shared / "data" / "encodings-chardet" / "files.tar.gz") as archive:
+        for member in archive:
+            if not member.isfile() or not (file := archive.extractfile(member)):
+                continue
+            data = file.read()
+            parts = member.name.split("/")[-2].split("-")
+            names = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
+            encoding = next(name for name in names if codec_name(name) or name.lower().startswith("utf"))
+            try:
+                text = decode(data)[0]
+            except Refused:
+                wrong.append(member.name)
+                continue
+            readings = (
+                {encoding, codec_name(encoding) or encoding} if not encoding.lower().startswith("utf") else {encoding}
+            )
+            good = []
+            for each in readings:
+                try:
+                    good.append(data.decode(each).lstrip("\ufeff"))
+                except (UnicodeError, LookupError):
+                    continue
+            if text not in good:
+                wrong.append(member.name)
+    assert [name.rpartition("/")[2] for name in wrong] == ["_mozilla_bug638318_text.html"]

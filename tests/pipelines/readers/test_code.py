@@ -11,9 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.readers import Document, Limits
-from pipelines.readers.code import kind_of, notebook_text, skip_reason
+from pipelines.readers.charset import declared_in_source, decode
+from pipelines.readers.code import _is_plain, kind_of, notebook_text, skip_reason
 from pipelines.readers.project import describe_project, repository, split_name
 from pipelines.readers.records import Refused
 
@@ -105,9 +108,7 @@ def test_a_directory(tmp_path: Path, outcomes: Any, read_all: Any) -> None:
     (root / "src" / ".git").mkdir(parents=True)
     (root / "src" / ".git" / "config").write_text("[core]")
     (root / "LICENSE").write_text(MIT)
-    (root / "package.json").write_text(
-        json.dumps({"name": "tree", "version": "3", "repository": "github:own/tree"})
-    )
+    (root / "package.json").write_text(json.dumps({"name": "tree", "version": "3", "repository": "github:own/tree"}))
     (root / "src" / "a.ts").write_text("let a = 1\n")
     (root / "src" / "latin.py").write_bytes("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"))
     (root / "src" / "inside").symlink_to("a.ts")
@@ -191,6 +192,56 @@ def test_notebooks() -> None:
         with pytest.raises(Refused) as caught:
             notebook_text(bad)
         assert caught.value.error == "bad_json"
+
+
+def test_notebooks_as_json(tmp_path: Path, read_all: Any, hostile: ModuleType) -> None:
+    book = json.dumps({"cells": [{"cell_type": "code", "source": "a = 1", "outputs": [{"text": "2"}]}]})
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "n.ipynb").write_text("\ufeff" + book)
+    (tmp_path / "tree" / "none.ipynb").write_text("no JSON")
+    (tmp_path / "tree" / "empty.ipynb").write_text('{"cells": []}')
+    (tmp_path / "a-1.zip").write_bytes(hostile.make_zip([("n.ipynb", book.encode())]))
+    for place in ("tree", "a-1.zip"):
+        for option, text in (("json", book), ("text", "a = 1")):
+            items = read_all(tmp_path / place, "code", options=(("notebook", option),))
+            (document,) = [item for item in items if isinstance(item, Document)]
+            assert (document.text, document.kind, document.mime) == (text, "notebook", "application/x-ipynb+json")
+    items = read_all(tmp_path / "tree", "code", options=(("notebook", "json"),))
+    rest = {item.locator: getattr(item, "error", "") or getattr(item, "reason", "") for item in items}
+    assert rest == {"n.ipynb": "", "none.ipynb": "bad_json", "empty.ipynb": "empty"}
+
+
+@given(st.one_of(st.binary(max_size=40), st.text("ab\t\n\r\f\v\x1b\x7f\0 ~{$(é", max_size=40).map(str.encode)))
+def test_the_short_way_to_decode_is_the_long_one(data: bytes) -> None:
+    if _is_plain(data):
+        assert decode(data, declared_in_source(data)) == (data.decode("ascii"), "utf-8")
+
+
+def test_hostile_trees(tmp_path: Path, outcomes: Any) -> None:
+    """A gigabyte in one line, folders that lead to each other, names that are no text: nothing is written."""
+    root = tmp_path / "tree"
+    (root / "a" / "b").mkdir(parents=True)
+    with (root / "long.py").open("wb") as file:
+        file.truncate(1 << 30)
+    (root / "a" / "b" / "up").symlink_to("..")
+    (root / "self.py").symlink_to("self.py")
+    (root / "one.py").symlink_to("two.py")
+    (root / "two.py").symlink_to("one.py")
+    (root / "out").symlink_to(tmp_path)
+    (root / "a" / "ok.py").write_text("a = 1\n")
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff.py")).write_text("b = 1\n")
+    before = sorted(map(str, tmp_path.rglob("*")))
+    found = outcomes(root, "code")
+    assert found.pop("self.py") in ("link", "unsafe_link")
+    assert found.pop("one.py") == found.pop("two.py") == "link"
+    assert found == {
+        "long.py": "too_large",
+        "a/b/up": "link",
+        "out": "unsafe_link",
+        "a/ok.py": "code",
+        "\\xff.py": "code",
+    }
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
 
 
 @pytest.mark.parametrize(

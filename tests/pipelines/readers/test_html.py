@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -13,13 +14,11 @@ from typing import Any
 import pytest
 
 from pipelines.readers import Document, Dropped, Limits, Rejected, extract
-from pipelines.readers.html import choose_mode, shape
+from pipelines.readers.html import Page, check_shape, choose_mode, read_page, shape
 from pipelines.readers.page_metadata import page_metadata, plausible_url
-from pipelines.readers.records import Refused
+from pipelines.readers.records import Refused, Skipped
 
-SENTENCES = [
-    f"Sentence number {i} tells something about rivers, markets and old stone bridges." for i in range(12)
-]
+SENTENCES = [f"Sentence number {i} tells something about rivers, markets and old stone bridges." for i in range(12)]
 CC = "https://creativecommons.org/"
 PAGE = f"""<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>The bridge &amp; the river</title>
 <link rel="canonical" href="https://example.org/bridge?a=1&amp;b=2">
@@ -30,7 +29,7 @@ PAGE = f"""<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>The bri
 <footer>Cookies and terms</footer></body></html>"""
 
 
-@pytest.mark.parametrize("mode", ["careful", "fast"])
+@pytest.mark.parametrize("mode", ["careful", "fast", "auto"])
 def test_main_text_and_metadata(mode: Any) -> None:
     found = extract(PAGE.encode(), mode=mode)
     assert all(sentence in found.text for sentence in SENTENCES)
@@ -108,6 +107,41 @@ def test_plausible_urls(url: str, good: bool) -> None:
         (f"<a href={CC}licenses/by/4.0/>a</a><a href={CC}licenses/by-nc/4.0/>b</a>", "license", None),
         (f"<a href={CC}publicdomain/zero/1.0/>a</a>", "license", f"{CC}publicdomain/zero/1.0/"),
         ("<title>\n a\n  b </title>", "title", "a b"),
+        ("<title>The bridge | Site</title><h1>The <i>bridge</i></h1>", "title", "The bridge"),
+        ("<title>Site » The bridge</title><h1>The bridge</h1>", "title", "The bridge"),
+        ("<title>The bridges</title><h1>The bridge</h1>", "title", "The bridges"),
+        ('<title>A - B</title><meta property="og:site_name" content="B">', "title", "A"),
+        ('<title>B</title><meta property="og:site_name" content="B">', "title", "B"),
+        ("<h1>" * 30_000, "title", None),
+        ('<span itemprop="datePublished" content="2020-01-31T01:00">x</span>', "date", "2020-01-31"),
+        ('<abbr class="published" title="2020-01-31">x</abbr>', "date", "2020-01-31"),
+        ('<link rel=canonical href="http://a.org/2020/01/31/x">', "date", "2020-01-31"),
+        ('<meta property="article:modified_time" content="2020-02-01">', "date", "2020-02-01"),
+        ('<a rel="author" href="/x"><b>A. Writer</b></a>', "author", "A. Writer"),
+        ('<span class="author vcard">by <a class="fn n">A. Writer</a></span>', "author", "A. Writer"),
+        ('<a rel="author" href="/x"></a>', "author", None),
+        ('<meta name=citation_author content="A"><meta name=citation_author content="B">', "author", "A, B"),
+        ('<meta name=author content="A &amp;amp; B">', "author", "A & B"),
+        ('<a rel="license" href="https://e.org/terms">x</a>', "license", "https://e.org/terms"),
+        (f'<a rel="license" href="{CC}licenses/by/4.0/deed.de">x</a>', "license", f"{CC}licenses/by/4.0/"),
+        (f'<a rel="license" about="/i.png" href="{CC}licenses/by/4.0/"></a>', "license", f"{CC}licenses/by/4.0/"),
+        (
+            f'<div about="" resource="{CC}licenses/by/3.0/at/" property="dct:license"></div>',
+            "license",
+            f"{CC}licenses/by/3.0/at/",
+        ),
+        (f'<meta name="dcterms.rights" content="{CC}licenses/by/4.0/">', "license", f"{CC}licenses/by/4.0/"),
+        (
+            f'<script type="application/ld+json">{{"license":"{CC}licenses/by/4.0/"}}</script>',
+            "license",
+            f"{CC}licenses/by/4.0/",
+        ),
+        ('<a rel="license" href="javascript:x">x</a>', "license", None),
+        ('<html lang="de_at">', "language", "de-AT"),
+        ("<html class=x lang=ZH-hant-tw>", "language", "zh-Hant-TW"),
+        ('<html lang=""><meta http-equiv="Content-Language" content="pl, en">', "language", "pl"),
+        ('<meta property="og:locale" content="fr_FR">', "language", "fr-FR"),
+        ('<html lang="{{lang}}">', "language", None),
     ],
 )
 def test_declared_metadata(html: str, field: str, value: str | None) -> None:
@@ -206,15 +240,60 @@ def test_pages_that_would_take_too_long_are_refused_quickly(page: bytes, what: s
     assert time.process_time() - begin < 5
 
 
+def test_many_options_to_select_are_refused() -> None:
+    with pytest.raises(Refused, match="options to select"):
+        choose_mode(b"<select>" + b"<option>x" * 20_000, "fast", Limits())
+    assert choose_mode(b"<option>x" * 9_000, "fast", Limits()) == "fast"
+
+
+WORDS = b"Some words of a sentence that goes on, and ends here. "
+HOSTILE = {
+    "one tag of 1 MB": b"<p " + b"x" * (1 << 20) + b">hello</p>" + WORDS,
+    "a tag without end": b"<" + b"a" * (1 << 20),
+    "depth": b"<div>" * 2_400 + WORDS * 10,
+    "formatting": b"<b><i>" * 2_400 + WORDS,
+    "false ends": b"<div></x>" * 2_400 + WORDS,
+    "tables": b"<table><tr><td>" * 2_000 + WORDS,
+    "attributes": b"<p " + b" ".join(b"a%d=1" % i for i in range(9_900)) + b">" + WORDS * 20,
+    "entities": b"<p>" + b"&amp;&lt;&#x41;" * 100_000,
+    "entity bomb": b'<!DOCTYPE html [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><p>' + b"&b;" * 100_000,
+    "one word": b"<p>" + b"x" * (4 << 20),
+    "unclosed meta": b"<meta " * 45_000 + WORDS,
+    "headings": b"<h1>" * 4_900 + b"x" * (1 << 20),
+    "scripts": b'<script type="application/ld+json">{' * 20_000,
+    "comments": b"<!--" * (1 << 18),
+    "licences": b'<a rel="license" href="http://e.org/">' * 4_900,
+    "links": b'<a href="http://e.org/">link</a> ' * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_time_of_every_mode_is_bounded(name: str) -> None:
+    for mode in ("fast", "auto"):  # auto is fast, and careful where that is not sure
+        begin = time.process_time()
+        with contextlib.suppress(Refused, Skipped):
+            read_page(HOSTILE[name], Page("s", "l"), mode, Limits())  # type: ignore[arg-type]
+        assert time.process_time() - begin < 8
+
+
+def test_quick_counts_are_bounds_of_the_exact_ones() -> None:
+    for page in (*HOSTILE.values(), PAGE.encode()):
+        try:
+            quick = check_shape(page, Limits())
+        except Refused:
+            continue
+        exact = shape(page)
+        assert quick.tags >= exact.tags and quick.depth >= exact.depth and quick.attributes == exact.attributes
+
+
 def test_the_shape_counts_what_is_open() -> None:
+    assert shape(b"<div></x>" * 20).depth == 20  # an end tag without begin closes nothing
     assert shape(b"<div><p><p><div></div></div><br>").depth == 2
     assert shape(b"<b><i><u>").depth == 3
     assert shape(b"a < b </div></div><b>").depth == 1
 
 
-def test_a_library_error_is_one_rejected_item(
-    tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_error_is_one_rejected_item(tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import trafilatura
 
     def explode(html: str, **options: Any) -> None:

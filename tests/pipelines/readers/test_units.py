@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import random
-import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.readers import Document, PlanError, Source, Unit, UnitFile, formats, input_digest, plan_units, read_unit
+from pipelines.readers import Document, PlanError, Source, Unit, UnitFile, formats, plan_units, read_unit
 from pipelines.readers.units import excluded
 
 PAGE = (
@@ -188,28 +186,6 @@ def test_units_survive_json(unit: Unit) -> None:
 def test_exclusion(locator: str, pattern: str, match: bool) -> None:
     assert excluded(locator, (pattern,)) is match
     assert excluded(locator, ("no", pattern)) is match
-
-
-def test_digests_follow_the_bytes_and_nothing_else(tmp_path: Path) -> None:
-    tree(tmp_path / "x", NAMES[:2])
-    shutil.copytree(tmp_path / "x", tmp_path / "y")
-    (one,) = plan_units(Source("s", "html", (str(tmp_path / "x"),)))
-    (two,) = plan_units(Source("s", "html", (str(tmp_path / "y"),)))
-    digest = hashlib.sha256(PAGE.encode()).hexdigest()
-    expected = hashlib.sha256(f"{digest}  a/0.html\n{digest}  a/1.html\n".encode()).hexdigest()
-    assert input_digest(one) == input_digest(two) == expected
-    (tmp_path / "y" / "a" / "0.html").write_text(PAGE + " ")
-    assert input_digest(two) != expected
-
-
-def test_a_range_has_the_digest_of_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.warc.gz").write_bytes(os.urandom(1000))
-    monkeypatch.setattr("pipelines.readers.warc.RANGE_BYTES", 400)
-    units = plan_units(Source("s", "warc", (str(tmp_path),)))
-    known: dict[tuple[str, int, int | None], str] = {}
-    assert len({input_digest(unit, known=known) for unit in units}) == 3 == len(known)
-    data = (tmp_path / "a.warc.gz").read_bytes()[400:800]
-    assert hashlib.sha256(data).hexdigest() in known.values()
 
 
 def test_an_option_is_one_of_its_kind(monkeypatch):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,21 +18,24 @@ from hypothesis import strategies as st
 from pipelines.readers import Document, Dropped, Item, Limits, Rejected
 from pipelines.readers.http import read_response
 from pipelines.readers.records import Refused
-from pipelines.readers.warc import _gzip_records, read_warc
+from pipelines.readers.warc import _located, read_warc
 
 BODY = (
     "<html><head><title>t</title></head><body><article>"
-    + "".join(
-        f"<p>Paragraph {i} tells something about rivers, markets and old bridges.</p>" for i in range(8)
-    )
+    + "".join(f"<p>Paragraph {i} tells something about rivers, markets and old bridges.</p>" for i in range(8))
     + "</article></body></html>"
 )
 
 
 def read(
-    data: bytes, start: int = 0, stop: int | None = None, kind: str = "warc", name: str = "a.warc.gz"
+    data: bytes,
+    start: int = 0,
+    stop: int | None = None,
+    kind: Any = "warc",
+    name: str = "a.warc.gz",
+    host_files: bool = False,
 ) -> list[Item]:
-    return list(read_warc(io.BytesIO(data), name, "s", kind, None, "fast", Limits(), start, stop))
+    return list(read_warc(io.BytesIO(data), name, "s", kind, None, "fast", Limits(), start, stop, host_files))
 
 
 def errors(items: Iterable[Item]) -> dict[str, str]:
@@ -68,6 +73,11 @@ def test_other_records_are_dropped_by_reason(hostile: ModuleType) -> None:
         hostile.response(b"{}", 7, headers=""),
         hostile.warc_record("response", "dns:a.org", b"1.2.3.4", 8, "text/dns"),
         hostile.warc_record("revisit", "http://a.org/", b"", 9, "application/http"),
+        hostile.warc_record("revisit", "http://a.org/", b"", 9, "application/http").replace(
+            b"WARC-Type", b"WARC-Refers-To-Target-URI: http://b.org/\r\nWARC-Type"
+        ),
+        hostile.response(b"", 10, headers="Location: /new place\r\n").replace(b"200 OK", b"301 OK"),
+        hostile.response(html, 11).replace(b"200 OK", b"302 OK"),
     ]
     found = list(errors(read(b"".join(records), name="a.warc")).values())
     assert found == [
@@ -80,11 +90,16 @@ def test_other_records_are_dropped_by_reason(hostile: ModuleType) -> None:
         "ok",
         "not_a_page",
         "not_a_page",
-        "not_a_response",
+        "revisit",
+        "revisit",
+        "redirect",
+        "redirect",
     ]
+    targets = [item.locator.partition(">")[2] for item in read(b"".join(records), name="a.warc")]
+    assert [target for target in targets if target] == ["http://b.org/", "/newplace"]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate", "zstd", "kept header"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate", "zstd", "br", "kept header", "kept br"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_http_encodings_are_undone(hostile: ModuleType, encoding: str, chunked: bool) -> None:
     import zlib
@@ -98,9 +113,11 @@ def test_http_encodings_are_undone(hostile: ModuleType, encoding: str, chunked: 
         "deflate": zlib.compress(html),
         "raw deflate": raw.compress(html) + raw.flush(),
         "zstd": zstandard.ZstdCompressor().compress(html),
+        "br": pa.Codec("brotli").compress(html, asbytes=True),
         "kept header": html,
+        "kept br": b"<p>no doctype</p>" + html,
     }[encoding]
-    name = {"raw deflate": "deflate", "kept header": "gzip"}.get(encoding, encoding)
+    name = {"raw deflate": "deflate", "kept header": "gzip", "kept br": "br"}.get(encoding, encoding)
     headers = f"Content-Type: text/html\r\nContent-Encoding: {name}\r\n"
     if chunked:
         headers += "Transfer-Encoding: chunked\r\n"
@@ -118,7 +135,10 @@ def test_http_encodings_are_undone(hostile: ModuleType, encoding: str, chunked: 
         ("Transfer-Encoding: chunked\r\n", b"4\r\n<p>a\r\nxx\r\n", "broken_record"),
         ("Content-Encoding: gzip\r\n", gzip.compress(BODY.encode())[:-10], "truncated"),
         ("Content-Encoding: deflate\r\n", b"\xff\xff\xff", "broken_record"),
-        ("Content-Encoding: br\r\n", b"\x8b\x0f\x80", "unsupported"),
+        ("Content-Encoding: br\r\n", pa.Codec("brotli").compress(BODY.encode(), asbytes=True)[:-9], "truncated"),
+        ("Content-Encoding: br\r\n", b"\xff\xff\xff\xff" * 9, "broken_record"),
+        ("Content-Encoding: br\r\n", pa.Codec("brotli").compress(bytes(20 << 20), asbytes=True), "zip_bomb"),
+        ("Content-Encoding: compress\r\n", b"\x1f\x9d\x90", "unsupported"),
         ("Content-Encoding: gzip\r\n", gzip.compress(bytes(20 << 20)), "zip_bomb"),
     ],
 )
@@ -149,27 +169,21 @@ def test_damage_costs_only_what_it_touches(hostile: ModuleType) -> None:
         assert errors(read(data)) == {f"a.warc.gz#{offset}": error for offset, error in expected.items()}
 
 
-@pytest.mark.parametrize(
-    ("delta", "packed"), [(100, True), (-100, True), (100, False), (-100, False), (10**9, True)]
-)
+@pytest.mark.parametrize(("delta", "packed"), [(100, True), (-100, True), (100, False), (-100, False), (10**9, True)])
 def test_wrong_lengths(hostile: ModuleType, delta: int, packed: bool) -> None:
     good = pages(hostile, 3)
     length = int(good[1].split(b"Content-Length: ")[1].split(b"\r\n")[0])
     good[1] = good[1].replace(b"Length: %d" % length, b"Length: %d" % (length + delta))
     data = b"".join(map(gzip.compress, good) if packed else good)
     found = list(errors(read(data, name="a.warc.gz" if packed else "a.warc")).values())
-    assert (
-        found == ["ok", "wrong_length", "ok"] if delta < 10**9 else found[1] in ("wrong_length", "truncated")
-    )
+    assert found == ["ok", "wrong_length", "ok"] if delta < 10**9 else found[1] in ("wrong_length", "truncated")
 
 
 @pytest.mark.parametrize("keep", [0.9999, 0.999, 0.9, 0.51, 0.34, 0.1, 0.01])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_cut_file_is_never_silent(hostile: ModuleType, keep: float, packed: bool) -> None:
     data = b"".join(map(gzip.compress, pages(hostile, 4)) if packed else pages(hostile, 4))
-    found = list(
-        errors(read(data[: int(len(data) * keep)], name="a.warc.gz" if packed else "a.warc")).values()
-    )
+    found = list(errors(read(data[: int(len(data) * keep)], name="a.warc.gz" if packed else "a.warc")).values())
     assert found[-1] == "truncated"
     assert set(found[:-1]) <= {"ok"}
 
@@ -220,9 +234,7 @@ def test_a_large_record_costs_only_itself(hostile: ModuleType) -> None:
     ]
     for packed in (False, True):
         data = b"".join(map(gzip.compress, records) if packed else records)
-        found = read_warc(
-            io.BytesIO(data), "a.warc", "s", "warc", None, "fast", Limits(max_item_bytes=100_000)
-        )
+        found = read_warc(io.BytesIO(data), "a.warc", "s", "warc", None, "fast", Limits(max_item_bytes=100_000))
         assert list(errors(found).values()) == ["ok", "too_large", "ok"]
 
 
@@ -242,9 +254,7 @@ def _damaged(hostile: ModuleType, damage: list[tuple[int, bytes]]) -> bytes:
     ),
     tail=st.integers(0, 40),
 )
-def test_ranges_give_every_record_exactly_once(
-    hostile: ModuleType, cuts: list[int], damage: Any, tail: int
-) -> None:
+def test_ranges_give_every_record_exactly_once(hostile: ModuleType, cuts: list[int], damage: Any, tail: int) -> None:
     data = _damaged(hostile, damage)
     data = data[: len(data) - tail]
     whole = _framed(data, 0, None)
@@ -254,7 +264,7 @@ def test_ranges_give_every_record_exactly_once(
 
 
 def _framed(data: bytes, start: int, stop: int | None) -> list[tuple[str, str]]:
-    found = _gzip_records(io.BytesIO(data), "a", Limits(), start, stop)
+    found = _located(io.BytesIO(data), "a.gz", Limits(), start, stop, 0)
     return [(at, r.error if isinstance(r, Refused) else r.headers["warc-record-id"]) for at, r in found]
 
 
@@ -288,7 +298,7 @@ def test_records_of_real_files_are_those_of_warcio(shared: Path, name: str) -> N
             expected.append((records.get_record_offset(), body if is_http else None))
     found: list[tuple[int, bytes | None]] = []
     with path.open("rb") as raw:
-        for locator, framed in _gzip_records(raw, "a", Limits(), 0, None):
+        for locator, framed in _located(raw, "a.gz", Limits(), 0, None, 0):
             assert not isinstance(framed, Refused), locator
             http = framed.type == "response" and framed.body.startswith(b"HTTP/")
             content = read_response(framed.body, Limits()).content(Limits()) if http else None
@@ -300,3 +310,71 @@ def test_records_of_real_files_are_those_of_warcio(shared: Path, name: str) -> N
 def test_the_clipped_file_is_reported(shared: Path) -> None:
     data = (shared / "data" / "warc" / "chatnoir-resiliparse" / "clipped.warc.gz").read_bytes()
     assert "truncated" in errors(read(data)).values()
+
+
+def test_wat(hostile: ModuleType) -> None:
+    def record(body: bytes, kind: str = "metadata", mime: str = "application/json") -> bytes:
+        return gzip.compress(hostile.warc_record(kind, "http://a.org/", body, 1, mime))
+
+    head = {
+        "Title": "A title",
+        "Metas": [{"name": "Description", "content": "About"}, {"name": "robots", "content": "noai"}, 7],
+    }
+    response = {
+        "Response-Message": {"Status": "200"},
+        "Headers": {"Content-Type": "text/html", "X-Robots-Tag": "noimageai", "odd": 7},
+        "HTML-Metadata": {"Head": head, "Links": [{"url": "/x"}, {"url": "/y"}]},
+    }
+    envelope = {
+        "Container": {"Filename": "x.warc.gz", "Offset": "7"},
+        "Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": response}},
+    }
+    request: dict[str, Any] = {"Envelope": {"Payload-Metadata": {"HTTP-Request-Metadata": {}}}}
+    records = [
+        record(json.dumps(envelope).encode()),
+        record(json.dumps(request).encode()),
+        record(b"{"),
+        record(b"[" * 100_000),
+        record(b"\xff"),
+        record(b"x", "warcinfo", "application/warc-fields"),
+        record(b'{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {"Headers": 7, "HTML-Metadata": []}}}}'),
+    ]
+    found = read(b"".join(records), kind="wat")
+    assert list(errors(found).values()) == [
+        "ok", "not_a_response", "bad_json", "bad_json", "undecodable", "not_a_response", "ok",
+    ]  # fmt: skip
+    page = found[0]
+    assert isinstance(page, Document)
+    assert (page.kind, page.url, page.mime) == ("metadata", "http://a.org/", "application/json")
+    assert json.loads(page.text) == envelope
+    kept = {key: value for key, value in page.meta.items() if key != "warc_record_id"}
+    assert kept == {
+        "title": "A title", "description": "About", "http_status": "200", "content_type": "text/html", "links": "2",
+        "warc_filename": "x.warc.gz", "warc_offset": "7", "robots_meta": "robots: noai", "x_robots_tag": "noimageai",
+    }  # fmt: skip
+
+
+def test_three_files_of_one_capture(shared: Path) -> None:
+    """Common Crawl's WARC and WET of the same page, and the WAT record of its request."""
+    folder = shared / "data" / "warc" / "whirlwind-python"
+
+    def items(kind: str, name: str) -> list[Item]:
+        return read((folder / name).read_bytes(), kind=kind, name=name)
+
+    (page,) = [item for item in items("warc", "whirlwind.warc.gz") if isinstance(item, Document)]
+    (text,) = [item for item in items("wet", "whirlwind.warc.wet.gz") if isinstance(item, Document)]
+    assert page.url == text.url == "https://an.wikipedia.org/wiki/Escopete"
+    assert text.meta["warc_identified_language"] and text.text.startswith("Escopete")
+    wat = list(errors(items("wat", "whirlwind.warc.wat.gz")).values())
+    assert wat == ["not_a_response", "not_a_response"]
+
+
+def test_host_files_are_documents_where_they_are_asked_for(shared: Path) -> None:
+    data = (shared / "data" / "warc" / "aut" / "example.warc.gz").read_bytes()[:400_000]
+    plain, more = read(data), read(data, host_files=True)
+    assert [item.locator for item in plain] == [item.locator for item in more]
+    files = [item for item in more if isinstance(item, Document) and item.kind == "reservation"]
+    assert len(files) > 5 and {file.meta["host_file"] for file in files} == {"robots.txt"}
+    assert all("ser-agent" in file.text for file in files)
+    pages = [item for item in more if isinstance(item, Document) and item.kind != "reservation"]
+    assert pages == [item for item in plain if isinstance(item, Document)]
