@@ -28,7 +28,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 CORE = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 # Imported only where it is there, which the importing module checks.
-OPTIONAL_MODULES = {"triton", "nltk", "kenlm", "sentencepiece"}
+OPTIONAL_MODULES = {
+    *("triton", "nltk", "kenlm", "sentencepiece"),
+    *("pygments", "bs4", "jupytext", "nbformat", "tokenizers"),  # the extras code and tokenizers
+}
 MAX_FILE_BYTES = 2_000_000
 
 

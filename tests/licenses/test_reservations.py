@@ -276,7 +276,8 @@ def test_hostile_files_take_linear_time() -> None:
         return times
 
     seconds(1000)
-    small, large = seconds(60_000), seconds(480_000)
+    # The best of three: other processes share the cores.
+    small, large = (list(map(min, zip(*(seconds(size) for _ in range(3)), strict=True))) for size in (60_000, 480_000))
     for name, few, many in zip("abcdefgh", small, large, strict=True):
         assert many < 24 * max(few, 0.003), name
 
