@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eval_models.vocabulary import IGNORED
 from kernels import layer_norm, linear_cross_entropy, rms_norm
@@ -48,6 +50,34 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]: ...
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         return layer_norm(x, self.weight, self.bias, residual=residual, eps=self.eps)
+
+
+class Mixers(nn.Module):
+    """Embedding, blocks of RMSNorm -> mixer -> add, a last norm; the output layer is the embedding.
+
+    Logits [b, l, vocabulary] of the next symbol, from tokens [b, l] (int64).  Any length.
+    """
+
+    def __init__(
+        self, vocabulary: int, width: int, layers: int, mixer: Callable[[], nn.Module], embedding_std: float
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(vocabulary, width))
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(layers))
+        self.mixers = nn.ModuleList(mixer() for _ in range(layers))
+        self.last_norm = RMSNorm(width)
+        nn.init.normal_(self.embedding, std=embedding_std)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """What the output layer reads: [b, l, d]."""
+        residual = F.embedding(tokens, self.embedding)
+        x = self.norms[0](residual.to(compute_dtype(residual)))
+        for mixer, norm in zip(self.mixers, [*self.norms[1:], self.last_norm], strict=True):
+            x, residual = norm(mixer(x), residual)
+        return x
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.linear(self.features(tokens), self.embedding)
 
 
 def next_symbol_loss(

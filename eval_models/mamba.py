@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from eval_models.layers import RMSNorm, compute_dtype
+from eval_models.layers import Mixers
 from eval_models.proxies import MambaConfig
 from eval_models.vocabulary import VOCABULARY_SIZE
 from kernels import causal_conv1d, selective_scan
@@ -56,25 +56,10 @@ class MambaMixer(nn.Module):
         return self.out_proj(y)
 
 
-class Mamba(nn.Module):
+class Mamba(Mixers):
     """Logits [b, l, VOCABULARY_SIZE] of the next symbol, from tokens [b, l] (int64).  Any length."""
 
     def __init__(self, config: MambaConfig) -> None:
-        super().__init__()
+        mixer = functools.partial(MambaMixer, config)
+        super().__init__(VOCABULARY_SIZE, config.width, config.layers, mixer, config.embedding_std)
         self.config = config
-        self.embedding = nn.Parameter(torch.empty(VOCABULARY_SIZE, config.width))
-        self.norms = nn.ModuleList(RMSNorm(config.width) for _ in range(config.layers))
-        self.mixers = nn.ModuleList(MambaMixer(config) for _ in range(config.layers))
-        self.last_norm = RMSNorm(config.width)
-        nn.init.normal_(self.embedding, std=config.embedding_std)
-
-    def features(self, tokens: Tensor) -> Tensor:
-        """What the output layer reads: [b, l, d]."""
-        residual = F.embedding(tokens, self.embedding)
-        x = self.norms[0](residual.to(compute_dtype(residual)))
-        for mixer, norm in zip(self.mixers, [*self.norms[1:], self.last_norm], strict=True):
-            x, residual = norm(mixer(x), residual)
-        return x
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.features(tokens), self.embedding)

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from eval_models.layers import RMSNorm, compute_dtype
+from eval_models.layers import Mixers
 from eval_models.mamba import inverse_softplus_of_steps
 from eval_models.proxies import Mamba2Config
 from kernels import causal_conv1d, gated_rms_norm, ssd
@@ -65,25 +65,10 @@ class Mamba2Mixer(nn.Module):
         return self.out_proj(y)
 
 
-class Mamba2(nn.Module):
+class Mamba2(Mixers):
     """Logits [b, l, config.vocabulary] of the next symbol, from tokens [b, l] (int64).  Any length."""
 
     def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
+        mixer = functools.partial(Mamba2Mixer, config)
+        super().__init__(config.vocabulary, config.width, config.layers, mixer, config.embedding_std)
         self.config = config
-        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
-        self.norms = nn.ModuleList(RMSNorm(config.width) for _ in range(config.layers))
-        self.mixers = nn.ModuleList(Mamba2Mixer(config) for _ in range(config.layers))
-        self.last_norm = RMSNorm(config.width)
-        nn.init.normal_(self.embedding, std=config.embedding_std)
-
-    def features(self, tokens: Tensor) -> Tensor:
-        """What the output layer reads: [b, l, d]."""
-        residual = F.embedding(tokens, self.embedding)
-        x = self.norms[0](residual.to(compute_dtype(residual)))
-        for mixer, norm in zip(self.mixers, [*self.norms[1:], self.last_norm], strict=True):
-            x, residual = norm(mixer(x), residual)
-        return x
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.features(tokens), self.embedding)

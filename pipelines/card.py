@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -42,28 +42,25 @@ def _size_category(documents: int) -> str:
     return next((name for limit, name in _SIZES if documents < limit), "1M<n<10M")
 
 
+def front_matter(title: str, splits: Iterable[str], **more: Any) -> list[str]:
+    """Lines of the YAML head that the Hugging Face Hub reads: one config, the shards of each split below data/."""
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
+    head = {
+        "pretty_name": title,
+        "license": "other",
+        "task_categories": ["text-generation"],
+        **more,
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return ["---", yaml.safe_dump(head, sort_keys=False).rstrip(), "---"]
+
+
 def card(name: str, variant: str, manifest: Manifest) -> str:
     """README.md: YAML head with one config and two splits, then what was kept and why."""
     summary = manifest.summary
-    head = {
-        "pretty_name": f"{name} / {variant}",
-        "license": "other",
-        "task_categories": ["text-generation"],
-        "size_categories": [_size_category(summary["train"]["documents"])],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [
-                    {"split": "train", "path": "data/train-*.parquet"},
-                    {"split": "held_out", "path": "data/held_out-*.parquet"},
-                ],
-            }
-        ],
-    }
+    size = [_size_category(summary["train"]["documents"])]
     lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False).rstrip(),
-        "---",
+        *front_matter(f"{name} / {variant}", ("train", "held_out"), size_categories=size),
         f"# {name}: {variant}",
         "",
         "Made by Gristmill. The licence of each document is in its column `license`; the corpus as a whole has none. "

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.annotate import ANNOTATIONS, FILLS, fill_columns
-from pipelines.exchange import MODES, Exchange, Mode, Values, of_kind
+from pipelines.exchange import Exchange, Mode, Values, of_kind
 from pipelines.ingest import DOCUMENTS, part
 from pipelines.manifest import Books
 from pipelines.shards import read_aligned
@@ -58,19 +58,13 @@ class CorpusSearch:
 
     def check_common(self) -> None:
         """Raises ValueError."""
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
+        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
         if self.shards < 0 or self.workers < 1:
             raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
 
     @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
-
-    @property
     def through(self) -> Exchange:
-        return Exchange("files" if self.spill_dir else "memory", self.spill_dir)
+        return Exchange.chosen(self.exchange, self.output, self.folder)
 
     def document(self, shard: int) -> str:
         return storage.join(self.output, DOCUMENTS, part(shard))

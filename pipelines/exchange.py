@@ -116,6 +116,18 @@ class Exchange(beam.PTransform):
         if self.mode == "files" and not self.spill_dir:
             raise ValueError("exchange mode 'files' needs a spill_dir")
 
+    @classmethod
+    def chosen(cls, mode: Mode | None, output: str, folder: str) -> Exchange:
+        """Of a plan that writes below `folder` of `output`; None: files, but memory where the output is remote.
+
+        Raises ValueError for another mode.
+        """
+        if mode is not None and mode not in MODES:
+            raise ValueError(f"exchange is {mode!r}, allowed are {', '.join(MODES)} and None")
+        if mode == "memory" or mode is None and storage.is_remote(output):
+            return cls()
+        return cls("files", storage.join(folder, "spill"))
+
     def expand(self, values: Values | tuple[Values, ...]) -> beam.PCollection[tuple[int, Iterable[bytes]]]:
         inputs = values if isinstance(values, tuple) else (values,)
         if self.spill_dir is None or self.mode == "memory":

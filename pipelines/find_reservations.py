@@ -102,7 +102,7 @@ def build_find_reservations(pipeline: beam.Pipeline, find: FindReservations) -> 
         (units, answers)
         | "ByShard" >> find.through
         | "Judge" >> beam.ParDo(_Judge(find)).with_output_types(bytes)
-        | "RemoveSpill" >> RemoveSpill(find.spill_dir)
+        | "RemoveSpill" >> RemoveSpill(find.through.spill_dir)
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from quality_signals.batches import CODE_KINDS, PROSE_KINDS, field
 from quality_signals.code_stats import GENERATED_MARKS
-from quality_signals.programming_language_detect import detect
+from quality_signals.programming_language_detect import detect, first_lines
 from quality_signals.text_batch import SharedTexts
 
 # generated.rb, minified_files?: JavaScript and CSS with a mean line above this, in whole characters.
@@ -157,21 +157,10 @@ _SOURCE_MAP = re.compile(r"^(?:/[*/][#@] source(?:Mapping)?URL|sourceURL=)", re.
 _PHRASES = re.compile("|".join(re.escape(mark) for mark in GENERATED_MARKS), re.I)
 
 
-def first_lines(text: str, lines: int, most: int = _FIRST_CHARS) -> str:
-    """At most so many lines (ended by newlines) and characters of the beginning."""
-    head = text[:most]
-    at = -1
-    for _ in range(lines):
-        at = head.find("\n", at + 1)
-        if at < 0:
-            return head
-    return head[:at]
-
-
 def says_generated(text: str) -> bool:
     """Whether one of the five phrases of the StarCoder2 report (section 2.1) stands in the first five lines, in any
     case."""
-    return _PHRASES.search(first_lines(text, 5)) is not None
+    return _PHRASES.search(first_lines(text, 5, _FIRST_CHARS)) is not None
 
 
 @lru_cache(maxsize=65_536)
@@ -187,7 +176,7 @@ def linguist_generated(path: str, text: str) -> bool:
     dot = name.rfind(".")
     extension = name[dot:].lower() if dot >= 0 else ""
     for lines, mark in _BY_EXTENSION.get(extension, ()):
-        if mark.search(first_lines(text, lines)):
+        if mark.search(first_lines(text, lines, _FIRST_CHARS)):
             return True
     if extension in (".js", ".css"):
         if is_minified(name, text):

@@ -7,6 +7,7 @@ with one bit each, so that the kernels agree with the Unicode version of the run
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -242,3 +243,18 @@ class Lexicon:
     @property
     def arrays(self) -> tuple[Any, Any, Any, Any]:
         return self.slots, self.hashes, self.offsets, self.chars
+
+
+def short_keys(words: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """[words] what `short_key` makes of words of at most seven ASCII characters."""
+    return np.array([int.from_bytes(word.encode("ascii") + b"\1", "little") for word in words], np.uint64)
+
+
+@njit(error_model="numpy")
+def short_key(points, start, end):  # type: ignore[no-untyped-def]
+    """A word of at most seven characters as one number, another for each word of ASCII: its code points, the first
+    lowest, and a 1 behind the last, so that a word that ends in NUL is another."""
+    key = np.uint64(1)
+    for i in range(end - 1, start - 1, -1):
+        key = key << np.uint64(8) | np.uint64(min(points[np.uint64(i)], np.uint32(255)))
+    return key

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.chunks import chunks
-from quality_signals.codepoints import ALPHA, SPACE, SYMBOL, class_table
+from quality_signals.codepoints import ALPHA, SPACE, SYMBOL, class_table, short_key, short_keys
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
 from quality_signals.line_views import python_lines
@@ -54,9 +54,7 @@ RULES = (
 SCHEMA = pa.schema([*VERDICT_FIELDS, *(field(name, pa.int64(), text) for name, text in NUMBERS.items())])
 
 _HASH, _DOT, _ELLIPSIS, _BULLET, _HYPHEN = ord("#"), ord("."), 0x2026, 0x2022, ord("-")
-# The stop words as numbers: the code points of up to four ASCII characters, the first lowest, and a 1 behind the last:
-# a word that ends in NUL is another.
-_STOP_KEYS = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in STOP_WORDS], np.int64)
+_STOP_KEYS = short_keys(STOP_WORDS)
 
 
 # Bits of a word; those above tell which stop word it is.
@@ -76,9 +74,7 @@ def _word_bits(points, offsets, table, stop_keys, bits):  # type: ignore[no-unty
             any_bits |= found
         bits[word] = _PLAIN * ((all_bits & SYMBOL) == 0) + _LETTERS * ((any_bits & ALPHA) != 0)
         if 2 <= end - start <= 4:
-            key = 1
-            for i in range(end - 1, start - 1, -1):
-                key = (key << 8) | min(points[i], 255)
+            key = short_key(points, start, end)
             for number in range(len(stop_keys)):
                 bits[word] |= (stop_keys[number] == key) << (number + _STOP_BIT)
 

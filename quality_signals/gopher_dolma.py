@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.chunks import chunks
-from quality_signals.codepoints import ALPHA, class_table, equal_ranges, hash_stretch
+from quality_signals.codepoints import ALPHA, class_table, equal_ranges, hash_stretch, short_key, short_keys
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.line_views import may_repeat, split_lines
@@ -106,9 +106,7 @@ RULES = (
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
-# The words above as numbers: up to four ASCII characters, the first lowest, and a 1 behind the last:
-# a word that ends in NUL is another.
-_REQUIRED = np.array([int.from_bytes(word.encode() + b"\1", "little") for word in REQUIRED_WORDS], np.uint64)
+_REQUIRED = short_keys(REQUIRED_WORDS)
 _HASH, _ELLIPSIS, _STAR, _MINUS = (ord(c) for c in "#\u2026*-")
 _LENGTHS = 64  # lengths of words that are counted; a median beyond is found by bisection
 
@@ -136,9 +134,7 @@ def _word_bits(points, offsets, table, required, bits):  # type: ignore[no-untyp
             symbol |= (c == _HASH) | (c == _ELLIPSIS)
         bits[word] = _IS_ALPHA * ((kinds & ALPHA) != 0) + _IS_SYMBOL * symbol
         if 2 <= end - start <= 4:
-            key = U(1)
-            for i in range(end - 1, start - 1, -1):
-                key = key << U(8) | U(min(points[U(i)], np.uint32(255)))
+            key = short_key(points, start, end)
             for each in required:
                 if each == key:
                     bits[word] |= _IS_REQUIRED

@@ -73,7 +73,7 @@ def _languages() -> dict[str, str]:
 
 def from_modeline(text: str) -> str | None:
     """Language by a Vim or Emacs modeline in the first or last five lines; None where its name is unknown."""
-    head = _first_lines(text)
+    head = first_lines(text, _MODELINE_LINES, _MODELINE_CHARS)
     ends = (head,) if len(head) == len(text) else (head, _last_lines(text))
     for part in ends:
         found = None
@@ -87,10 +87,11 @@ def from_modeline(text: str) -> str | None:
     return None
 
 
-def _first_lines(text: str) -> str:
-    head = text[:_MODELINE_CHARS]
+def first_lines(text: str, lines: int, most: int) -> str:
+    """At most so many lines (ended by newlines) and characters of the beginning."""
+    head = text[:most]
     at = -1
-    for _ in range(_MODELINE_LINES):
+    for _ in range(lines):
         at = head.find("\n", at + 1)
         if at < 0:
             return head

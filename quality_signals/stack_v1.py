@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from typing import Any, ClassVar
@@ -119,11 +120,13 @@ def extension(path: str | None) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def languages_of(texts: TextBatch) -> list[str | None]:
-    """Given with the documents; told from names and `#!` lines where the batch has no such column."""
+def languages_of(
+    texts: TextBatch, told: Callable[[str | None, str], str | None] = programming_language
+) -> list[str | None]:
+    """Given with the documents; where the batch has no such column what `told` says of each path and text."""
     if texts.batch.schema.get_field_index("programming_language") >= 0:
         return texts.column("programming_language")
-    return [programming_language(path, text) for path, text in zip(texts.column("path"), texts.strings, strict=True)]
+    return [told(path, text) for path, text in zip(texts.column("path"), texts.strings, strict=True)]
 
 
 def per_extension_keeps(found: FileStatistics, languages: list[str | None], paths: list[str | None]) -> Bools:

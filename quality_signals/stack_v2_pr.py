@@ -22,7 +22,8 @@ from quality_signals.text_batch import SharedTexts
 # FilterParams; a value at its limit is dropped, where the rules of other families let it pass.
 MIN_ALPHANUMERIC, MAX_HEX, MAX_LINES, MAX_MEAN_LINE_CHARS, MAX_LINE_CHARS = 0.25, 0.25, 100_000, 100, 1000
 DOCUMENT_LANGUAGES = ("Markdown", "reStructuredText", "RMarkdown", "RDoc", "AsciiDoc")
-ENGLISH = re.compile(r"\s+(the|be|to|of|and|that|have|with)\s+")
+# One white-space character either side decides as well as the reference's \s+, without its square of runs of them.
+ENGLISH = re.compile(r"\s(the|be|to|of|and|that|have|with)\s")
 
 _BELOW, _ABOVE = -np.inf, np.inf
 

@@ -23,9 +23,9 @@ from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
 from quality_signals.file_statistics import file_statistics
 from quality_signals.html_text import visible_text
 from quality_signals.programming_language_detect import detect
-from quality_signals.stack_v1 import extension
+from quality_signals.stack_v1 import extension, languages_of
 from quality_signals.starcoder2_encoded import encoded_data
-from quality_signals.text_batch import SharedTexts, TextBatch
+from quality_signals.text_batch import SharedTexts
 
 MAX_BYTES = 10_000_000  # of a file that is downloaded at all
 MAX_LINES = 100_000
@@ -118,7 +118,7 @@ class StarCoder2:
         found = texts.view(file_statistics)
         encoded = texts.view(encoded_data)
         paths = [(path or "").replace("\\", "/") for path in texts.column("path")]
-        languages = _languages(texts)
+        languages = languages_of(texts, lambda path, text: detect(path, text).language)
         of = np.array([language or "" for language in languages], object)
         size = found.size.astype(np.float64)
         generated = np.array(
@@ -178,10 +178,3 @@ class StarCoder2:
 
 def _among(values: Any, wanted: frozenset[str]) -> Any:
     return np.array([value in wanted for value in values], np.bool_)
-
-
-def _languages(texts: TextBatch) -> list[str | None]:
-    """Given with the documents; told from names and texts where the batch has no such column."""
-    if texts.batch.schema.get_field_index("programming_language") >= 0:
-        return texts.column("programming_language")
-    return [detect(path, text).language for path, text in zip(texts.column("path"), texts.strings, strict=True)]

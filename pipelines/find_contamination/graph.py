@@ -137,7 +137,7 @@ class _FindContamination(beam.PTransform):
             | "OneReport" >> exchange
             | "WriteReport" >> beam.ParDo(_WriteReport(find)).with_output_types(bytes)
         )
-        return (written[_RECORDS], reported) | "Records" >> beam.Flatten() | RemoveSpill(find.spill_dir)
+        return (written[_RECORDS], reported) | "Records" >> beam.Flatten() | RemoveSpill(find.through.spill_dir)
 
 
 class _CountGrams(beam.DoFn):

@@ -101,7 +101,7 @@ class _FindDuplicates(beam.PTransform):
         written = (shards, *verdicts) | "Write" >> _WriteShards(plan)
         summary = (*counts, *decided) | "Summary" >> _Summarise()
         named = (*reports, root.pipeline | "NoReport" >> nothing()) | "Largest" >> _WriteLargest(plan)
-        return (written, summary, named) | "Records" >> beam.Flatten() | RemoveSpill(find.spill_dir)
+        return (written, summary, named) | "Records" >> beam.Flatten() | RemoveSpill(find.through.spill_dir)
 
 
 @dataclasses.dataclass(eq=False)

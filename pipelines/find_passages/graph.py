@@ -94,7 +94,7 @@ class _FindPassages(beam.PTransform):
             | "RecordsOrNothing" >> beam.Flatten()
             | "AwaitAll" >> beam.GroupByKey()
         )
-        return records | "Summarise" >> beam.FlatMap(_summarise, find.spill_dir).with_output_types(bytes)
+        return records | "Summarise" >> beam.FlatMap(_summarise, find.through.spill_dir).with_output_types(bytes)
 
 
 def _summarise(group: tuple[int, Iterable[bytes]], spill_dir: str | None) -> Iterator[bytes]:

@@ -116,7 +116,7 @@ class _FindSimilarMeaning(beam.PTransform):
             | "AddUp" >> beam.Map(_add_up).with_output_types(bytes)
         )
         records = (fitted[_RECORDS], written[_RECORDS], evidence, summary) | "Records" >> beam.Flatten()
-        return records | RemoveSpill(find.spill_dir)
+        return records | RemoveSpill(find.through.spill_dir)
 
 
 def _one_count(count: bytes) -> tuple[int, bytes]:

@@ -86,7 +86,7 @@ class _FindSubstrings(beam.PTransform):
             )
             | "RecordsOrNothing" >> beam.Flatten()
             | "AwaitAll" >> beam.GroupByKey()
-            | "Summarise" >> beam.FlatMap(_summarise, find.spill_dir).with_output_types(bytes)
+            | "Summarise" >> beam.FlatMap(_summarise, find.through.spill_dir).with_output_types(bytes)
         )
 
 

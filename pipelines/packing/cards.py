@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import yaml
-
+from pipelines.card import front_matter
 from pipelines.manifest import Manifest
 
 
 def pack_card(title: str, done: Manifest) -> str:
     """Samples, tokens by source, and how the samples were made."""
     summary, options = done.summary, done.options
-    head = {
-        "pretty_name": title,
-        "license": "other",
-        "task_categories": ["text-generation"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
-    }
     total = max(1, summary["tokens"] + summary["padding"])
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(done.books.dropped.items())) or "none"
     fim = options["fim"]
     lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False).rstrip(),
-        "---",
+        *front_matter(title, ("train",)),
         f"# {title}",
         "",
         f"{summary['samples']:,} samples of {options['length']:,} tokens ({options['tokenizer']['name']}, "

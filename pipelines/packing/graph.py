@@ -63,7 +63,7 @@ class _PackDocuments(beam.PTransform):
             | "ByShard" >> self.plan.through
             | "Pack" >> beam.ParDo(_Pack(self.plan)).with_output_types(bytes)
         )
-        return (packed, sent[REJECTED]) | "Records" >> beam.Flatten() | RemoveSpill(self.plan.spill_dir)
+        return (packed, sent[REJECTED]) | "Records" >> beam.Flatten() | RemoveSpill(self.plan.through.spill_dir)
 
 
 def _every(partitions: int) -> beam.PTransform:

@@ -15,7 +15,7 @@ from eval_models.fim import LEVELS, VARIANTS
 from eval_models.packing import STRATEGIES
 from pipelines import storage
 from pipelines.errors import UsageError
-from pipelines.exchange import MODES, Exchange, Mode
+from pipelines.exchange import Exchange, Mode
 from pipelines.packing.tokenizer import marks_of, open_tokenizer
 
 # Documents of a shard: some 10,000 samples of 2,048 tokens of source files.
@@ -99,21 +99,15 @@ class PackDocuments:
         for name, weight in self.weights:
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"weight of {name} is {weight}, allowed are 0 and more")
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
+        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
 
     @property
     def shards(self) -> int:
         return shards_for(sum(self.rows))
 
     @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
-
-    @property
     def through(self) -> Exchange:
-        return Exchange("files" if self.spill_dir else "memory", self.spill_dir)
+        return Exchange.chosen(self.exchange, self.output, self.folder)
 
     def shard(self, index: int) -> str:
         return storage.join(self.folder, "data", f"train-{index:05d}-of-{self.shards:05d}.parquet")

@@ -14,6 +14,7 @@ from pipelines.readers.books_text import strip_book
 from pipelines.readers.charset import decode
 from pipelines.readers.records import Document, Item, Skipped, safe_meta, safe_text
 from pipelines.readers.streams import strip_compression
+from pipelines.readers.text import wanted_bytes
 
 if TYPE_CHECKING:
     from pipelines.readers.reading import Entry, Reading
@@ -43,13 +44,7 @@ def read_books(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item
 
 def _book(entry: Entry, reading: Reading) -> Document:
     path = strip_compression(entry.path)
-    if not entry.given and not path.lower().endswith(BOOK_SUFFIXES):
-        if entry.problem is not None:
-            raise entry.problem
-        raise Skipped("other_file")
-    data = entry.read(reading.limits.max_item_bytes)
-    if not data.strip():
-        raise Skipped("empty")
+    data = wanted_bytes(entry, BOOK_SUFFIXES, reading)
     declared = _DECLARED.search(data[:_HEAD_BYTES])
     name = declared[1].decode().lower() if declared else ""
     text, encoding = decode(data, [_ENCODINGS.get(name, name)] if name else ())

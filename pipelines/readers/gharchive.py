@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipelines.readers.records import Document, Dropped, Item, Refused, Rejected, Skipped, safe_text
-from pipelines.readers.streams import compression, inflated
+from pipelines.readers.jsonl import read_objects
+from pipelines.readers.records import Document, Dropped, Item, Refused, Skipped, safe_text
 from pipelines.readers.units import UnitFile
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ TYPES = frozenset({
     COMMIT_COMMENT,
 })  # fmt: skip
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
-_BOM = b"\xef\xbb\xbf"
 # What of the payload the event is about, and where what it says stands.
 _SUBJECT = {
     "IssuesEvent": "issue", "IssueCommentEvent": "issue", COMMIT_COMMENT: "comment",
@@ -44,53 +43,18 @@ def read_events(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Ite
     Events of other types are dropped, as is one whose id came before in the file; the shapes leave out those that came
     in another file.
     """
-    limits = reading.limits
-    stream = inflated(raw, compression(file.name), limits)
     seen: set[str] = set()
-    number = 0
-    try:
-        while line := stream.readline(limits.max_item_bytes + 1):
-            number += 1
-            locator = f"{file.name}#{number}"
-            if len(line) > limits.max_item_bytes:
-                yield Rejected(locator, "too_large", f"a line of more than {limits.max_item_bytes} bytes")
-                while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
-                    pass
-                continue
-            if number == 1:
-                line = line.removeprefix(_BOM)
-            if not line.strip():
-                continue
-            try:
-                event = _parsed(line)
-                identity = _wanted(event, reading.options["commit_comments"])
-                if identity in seen:
-                    yield Dropped(locator, "duplicate_event")
-                    continue
-                document = document_of(event, locator, reading.unit.source, reading.unit.document_kind)
-                if identity:
-                    seen.add(identity)
-                yield document
-            except Skipped as skipped:
-                yield skipped.at(locator)
-            except Refused as refused:
-                yield refused.at(locator)
-    except Refused as refused:
-        yield Rejected(file.name, refused.error, f"after line {number}: {refused.message}")
 
+    def make(event: dict[str, Any], locator: str) -> Item:
+        identity = _wanted(event, reading.options["commit_comments"])
+        if identity in seen:
+            return Dropped(locator, "duplicate_event")
+        document = document_of(event, locator, reading.unit.source, reading.unit.document_kind)
+        if identity:
+            seen.add(identity)
+        return document
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        event = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise Refused("undecodable", f"not UTF-8 at byte {error.start}") from error
-    except RecursionError as error:
-        raise Refused("bad_json", "nested too deeply") from error
-    except ValueError as error:
-        raise Refused("bad_json", str(error)) from error
-    if not isinstance(event, dict):
-        raise Refused("bad_json", f"{type(event).__name__}, not an object")
-    return event
+    return read_objects(raw, file.name, reading.limits, make)
 
 
 def _wanted(event: Mapping[str, Any], commit_comments: bool) -> str | None:

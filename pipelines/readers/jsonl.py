@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.readers.limits import Limits
-from pipelines.readers.records import Item, Refused, Rejected
+from pipelines.readers.records import Item, Refused, Rejected, Skipped
 from pipelines.readers.rows import document_from_row
 from pipelines.readers.streams import compression, inflated
 from pipelines.readers.units import UnitFile
@@ -27,7 +27,17 @@ def read_rows(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]
 def read_jsonl(
     raw: BinaryIO, name: str, source: str, document_kind: str | None, limits: Limits
 ) -> Iterator[Item]:
-    """Locator: `name#line`, counted from 1.  Blank lines are no items.  Memory: one line."""
+    """A document a line."""
+    return read_objects(raw, name, limits, lambda row, locator: document_from_row(row, locator, source, document_kind))
+
+
+def read_objects(
+    raw: BinaryIO, name: str, limits: Limits, make: Callable[[dict[str, Any], str], Item]
+) -> Iterator[Item]:
+    """What `make` says of each object and its locator, `name#line`, counted from 1; it may raise Skipped or Refused.
+
+    Blank lines are no items.  Memory: one line.
+    """
     stream = inflated(raw, compression(name), limits)
     number = 0
     try:
@@ -44,14 +54,16 @@ def read_jsonl(
             if line.isspace() or not line:
                 continue
             try:
-                yield document_from_row(_parse(line), locator, source, document_kind)
+                yield make(_parse(line), locator)
+            except Skipped as skipped:
+                yield skipped.at(locator)
             except Refused as refused:
                 yield refused.at(locator)
     except Refused as refused:
         yield Rejected(name, refused.error, f"after line {number}: {refused.message}")
 
 
-def _parse(line: bytes) -> dict[str, object]:
+def _parse(line: bytes) -> dict[str, Any]:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:

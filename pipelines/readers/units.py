@@ -179,7 +179,10 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
     found = _find(source, root, files)
     units = [Unit(**cut, **common) for cut in _cut(source, found, root, files)]
     if form.project:
-        units = [_with_context(unit, found, root) for unit in units]
+        from pipelines.readers.project import is_project_file
+
+        projects = [file for file in found if is_project_file(file.name) and not is_archive(file.name)]
+        units = [_with_context(unit, projects, root) for unit in units]
     return units
 
 
@@ -241,19 +244,11 @@ def _cuts(source: Source, file: Found, files: Files) -> Iterable[dict[str, int |
     return cuts
 
 
-def _with_context(unit: Unit, found: Sequence[Found], root: str) -> Unit:
+def _with_context(unit: Unit, projects: Sequence[Found], root: str) -> Unit:
     """Adds the licence and metadata files of the directories above the unit's files."""
-    from pipelines.readers.project import is_project_file
-
     directories = {""}
     for file in unit.files:
         parts = file.name.split("/")[:-1]
         directories.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-    above = [
-        _unit_file(item, root)
-        for item in found
-        if is_project_file(item.name)
-        and item.name.rpartition("/")[0] in directories
-        and not is_archive(item.name)
-    ]
+    above = [_unit_file(item, root) for item in projects if item.name.rpartition("/")[0] in directories]
     return dataclasses.replace(unit, context=tuple(above))

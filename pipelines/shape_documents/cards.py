@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import yaml
-
+from pipelines.card import front_matter
 from pipelines.manifest import Manifest
 
 
@@ -11,17 +10,6 @@ def shape_card(title: str, done: Manifest) -> str:
     """What was written, and what became of the documents of each shape."""
     summary = done.summary
     labels = [label for label in ("train", "held_out") if label in summary]
-    head = {
-        "pretty_name": title,
-        "license": "other",
-        "task_categories": ["text-generation"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": label, "path": f"data/{label}-*.parquet"} for label in labels],
-            }
-        ],
-    }
     rows = []
     for shape, counts in summary["by_shape"].items():
         fates = {fate: count for fate, count in counts.items() if fate not in ("documents", "kept")}
@@ -30,9 +18,7 @@ def shape_card(title: str, done: Manifest) -> str:
             f"| {shape or 'as they were'} | {counts['documents']:,} | {counts.get('kept', 0):,} | {told or 'none'} |"
         )
     lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False).rstrip(),
-        "---",
+        *front_matter(title, labels),
         f"# {title}",
         "",
         "Documents that belong together, made into one. `members.parquet` names, for every document that was read, the "

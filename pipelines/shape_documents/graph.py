@@ -62,7 +62,7 @@ class _ShapeDocuments(beam.PTransform):
             (sent, root.pipeline | "Every" >> there)
             | "ByGroup" >> plan.through
             | "Shape" >> beam.ParDo(_MakeShard(plan)).with_output_types(bytes)
-            | RemoveSpill(plan.spill_dir)
+            | RemoveSpill(plan.through.spill_dir)
         )
 
 

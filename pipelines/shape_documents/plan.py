@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.errors import UsageError
-from pipelines.exchange import MODES, Exchange, Mode
+from pipelines.exchange import Exchange, Mode
 from pipelines.packing.plan import EVERY, check_columns, shards_for
 from pipelines.shapes import SHAPES, Shape
 
@@ -90,17 +90,11 @@ class ShapeDocuments:
     def __post_init__(self) -> None:
         if self.max_group_bytes < 1:
             raise ValueError(f"max_group_bytes is {self.max_group_bytes}, allowed are 1 and more")
-        if self.exchange is not None and self.exchange not in MODES:
-            raise ValueError(f"exchange is {self.exchange!r}, allowed are {', '.join(MODES)} and None")
-
-    @property
-    def spill_dir(self) -> str | None:
-        mode = self.exchange or ("memory" if storage.is_remote(self.output) else "files")
-        return storage.join(self.folder, "spill") if mode == "files" else None
+        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
 
     @property
     def through(self) -> Exchange:
-        return Exchange("files" if self.spill_dir else "memory", self.spill_dir)
+        return Exchange.chosen(self.exchange, self.output, self.folder)
 
     @property
     def files(self) -> list[tuple[int, str]]:
