@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.annotate import ANNOTATIONS, FILLS, fill_columns
-from pipelines.exchange import Exchange, Mode, Values, of_kind
+from pipelines.exchange import Exchange, Mode, Values, check_mode, of_kind
 from pipelines.ingest import DOCUMENTS, part
 from pipelines.manifest import Books
 from pipelines.shards import read_aligned
@@ -58,7 +58,7 @@ class CorpusSearch:
 
     def check_common(self) -> None:
         """Raises ValueError."""
-        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
+        check_mode(self.exchange)
         if self.shards < 0 or self.workers < 1:
             raise ValueError(f"shards is {self.shards}, workers is {self.workers}")
 

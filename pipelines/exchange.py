@@ -95,6 +95,12 @@ def by_kind(values: Iterable[bytes], kinds: Sequence[int]) -> list[list[memoryvi
     return [found[kind] for kind in kinds]
 
 
+def check_mode(mode: str | None) -> None:
+    """Raises ValueError for what is neither a mode nor None."""
+    if mode is not None and mode not in MODES:
+        raise ValueError(f"exchange is {mode!r}, allowed are {', '.join(MODES)} and None")
+
+
 @dataclasses.dataclass(eq=False)  # not frozen: Beam writes the label into the transform that it applies
 class Exchange(beam.PTransform):
     """(partition, value), of one collection or of several -> (partition, all its values), in no order.
@@ -118,12 +124,7 @@ class Exchange(beam.PTransform):
 
     @classmethod
     def chosen(cls, mode: Mode | None, output: str, folder: str) -> Exchange:
-        """Of a plan that writes below `folder` of `output`; None: files, but memory where the output is remote.
-
-        Raises ValueError for another mode.
-        """
-        if mode is not None and mode not in MODES:
-            raise ValueError(f"exchange is {mode!r}, allowed are {', '.join(MODES)} and None")
+        """Of a plan that writes below `folder` of `output`; None: files, but memory where the output is remote."""
         if mode == "memory" or mode is None and storage.is_remote(output):
             return cls()
         return cls("files", storage.join(folder, "spill"))

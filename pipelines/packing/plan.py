@@ -15,7 +15,7 @@ from eval_models.fim import LEVELS, VARIANTS
 from eval_models.packing import STRATEGIES
 from pipelines import storage
 from pipelines.errors import UsageError
-from pipelines.exchange import Exchange, Mode
+from pipelines.exchange import Exchange, Mode, check_mode
 from pipelines.packing.tokenizer import marks_of, open_tokenizer
 
 # Documents of a shard: some 10,000 samples of 2,048 tokens of source files.
@@ -99,7 +99,7 @@ class PackDocuments:
         for name, weight in self.weights:
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"weight of {name} is {weight}, allowed are 0 and more")
-        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
+        check_mode(self.exchange)
 
     @property
     def shards(self) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines import storage
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.errors import UsageError
-from pipelines.exchange import Exchange, Mode
+from pipelines.exchange import Exchange, Mode, check_mode
 from pipelines.packing.plan import EVERY, check_columns, shards_for
 from pipelines.shapes import SHAPES, Shape
 
@@ -90,7 +90,7 @@ class ShapeDocuments:
     def __post_init__(self) -> None:
         if self.max_group_bytes < 1:
             raise ValueError(f"max_group_bytes is {self.max_group_bytes}, allowed are 1 and more")
-        Exchange.chosen(self.exchange, self.output, self.folder)  # raises for another mode
+        check_mode(self.exchange)
 
     @property
     def through(self) -> Exchange:
