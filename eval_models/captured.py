@@ -10,7 +10,9 @@ them.  So a step is recorded once as a CUDA graph and replayed; the host looks a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -104,7 +106,7 @@ class DeviceSteps:
                 self._eager += 1
             else:
                 self._graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graph, stream=self._stream):
+                with _nothing_collected(), torch.cuda.graph(self._graph, stream=self._stream):
                     self._step()
                 self._graph.replay()
             torch.cuda.current_stream().wait_stream(self._stream)
@@ -114,6 +116,19 @@ class DeviceSteps:
         """(number of the first step, losses) of the steps since the last call.  Waits for the device."""
         first, self.collected = self.collected, self.done
         return first, self.losses[first : self.done].cpu().numpy()
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage collection inside: freeing the graph of an earlier run would spoil the one that is recorded."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _on_device(rows: np.ndarray, filler: int, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ from triton.experimental.gluon import language as gl
 
 from kernels.ahead_of_time import Build
 from kernels.linear_cross_entropy import backward, forward, hopper
-from kernels.linear_cross_entropy.tiles import FLOAT, HALF, Tile, slots
+from kernels.linear_cross_entropy.tiles import FLOAT, HALF, WIDE, Tile, slots
 
 OP = "linear_cross_entropy"
 
@@ -49,6 +49,7 @@ def _streaming(d: int, slots: int, store: bool) -> Build:
 def builds() -> list[Build]:
     found = [_streaming(d, slots(d, store), store) for d in (256, 512) for store in (True, False)]
     found += [_exponentials("bf16", "bf16", HALF, store) for store in (True, False)]
+    found.append(_exponentials("bf16", "bf16", WIDE, False))
     found += [_exponentials("fp16", "bf16", HALF, True), _exponentials("fp32", "fp32", FLOAT, True)]
     found.append(
         Build(

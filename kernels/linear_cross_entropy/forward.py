@@ -17,6 +17,8 @@ Work of a chunk of t rows: t v d multiply-adds three times; 2 t v bytes written 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -199,6 +201,24 @@ def aligned(matrix: Tensor) -> Tensor:
     return matrix.clone() if matrix.data_ptr() % 16 else matrix
 
 
+class Launches:
+    """Launches of one kernel over the chunks of a call: the same tensors, and integers that it does not specialise on.
+
+    Triton examines every argument of a launch, for boxes of tensors longer than a chunk's kernels take on the device.
+    From the second launch on the compiled kernel is called as it is, its `constants` in the order of its parameters.
+    """
+
+    def __init__(self, kernel: Any, constants: dict[str, Any], **options: int) -> None:
+        self.kernel, self.constants, self.options = kernel, constants, options
+        self.compiled: Any = None  # stays None in the interpreter
+
+    def __call__(self, grid: tuple[int, ...], *arguments: Any) -> None:
+        if self.compiled is None:
+            self.compiled = self.kernel[grid](*arguments, **self.constants, **self.options)
+        else:
+            self.compiled[(*grid, 1, 1)[:3]](*arguments, *self.constants.values())
+
+
 class Rows:
     """Launches the kernels over chunks of rows of one call.  x [t, d] and weight [v, d] are `aligned`, of one dtype.
 
@@ -211,7 +231,7 @@ class Rows:
         self.x, self.target, self.ignore_index = x, target, ignore_index
         self.t, self.d = x.shape
         self.v = weight.shape[0]
-        self.tile: Tile = tile_for(x.dtype, self.d)
+        self.tile: Tile = tile_for(x.dtype, self.d, kind is not None)
         self.tiles = triton.cdiv(self.v, self.tile.block_v)
         self.slots = slots_for(x, self.tiles, kind is not None)
         self.base = x.new_empty(self.t, dtype=torch.float32)
@@ -240,72 +260,38 @@ class Rows:
         target_logits[(triton.cdiv(self.t, 16),)](
             x, weight, target, self.base, self.t, self.v, self.d, BLOCK_T=16, BLOCK_D=self.block_d, num_warps=4
         )
-
-    def run(self, first: int, rows: int, upstream: Tensor | None = None) -> None:
-        """Rows first .. first + rows: their nats, and where they are kept e, `scaled` and `coefficient`."""
-        tile = self.tile
-        sizes = (first, self.t, self.v, self.width)
-        row_blocks = triton.cdiv(rows, tile.block_t)
-        store = self.e is not None
+        tile, store = self.tile, kind is not None
         if self.slots:
             from kernels.linear_cross_entropy.hopper import exponentials_streaming
 
-            per_program = triton.cdiv(self.tiles, programs_per_row(row_blocks, self.tiles))
-            exponentials_streaming[(row_blocks, triton.cdiv(self.tiles, per_program))](
-                *self.described,
-                self.target,
-                self.base,
-                self.sums,
-                self.shifts,
-                *sizes,
-                self.tiles,
-                per_program,
-                PIECES=triton.cdiv(self.d, 64),
-                SLOTS=self.slots,
-                STORE=store,
-                num_warps=4,
-            )
+            pieces = {"PIECES": triton.cdiv(self.d, 64), "SLOTS": self.slots, "STORE": store}
+            self.exponentials = Launches(exponentials_streaming, pieces, num_warps=4)
         else:
-            exponentials[(row_blocks, self.tiles)](
-                *self.described,
-                self.target,
-                self.base,
-                self.sums,
-                self.shifts,
-                *sizes,
-                self.d,
-                BLOCK_T=tile.block_t,
-                BLOCK_V=tile.block_v,
-                BLOCK_D=tile.block_d,
-                STORE=store,
-                num_warps=tile.num_warps,
-                num_stages=tile.num_stages,
-            )
-        finish_rows[(triton.cdiv(rows, 16),)](
-            self.e,
-            self.x,
-            self.scaled,
-            self.target,
-            self.sums,
-            self.shifts,
-            upstream,
-            self.nats,
-            self.coefficient,
-            first,
-            min(self.t, first + rows),
-            self.v,
-            self.ignore_index,
-            0 if self.e is None else self.e.stride(0),
-            self.width,
-            self.tiles,
-            self.d,
-            BLOCK_T=16,
-            BLOCK_D=self.block_d,
-            BLOCK_TILES=32,
-            BLOCK_V=tile.block_v,
-            TRAIN=store,
-            num_warps=4,
-        )
+            blocks = {"BLOCK_T": tile.block_t, "BLOCK_V": tile.block_v, "BLOCK_D": tile.block_d, "STORE": store}
+            self.exponentials = Launches(exponentials, blocks, num_warps=tile.num_warps, num_stages=tile.num_stages)
+        finish = {"BLOCK_T": 16, "BLOCK_D": self.block_d, "BLOCK_TILES": 32, "BLOCK_V": tile.block_v, "TRAIN": store}
+        self.finish = Launches(finish_rows, finish, num_warps=4)
+
+    def run(self, first: int, rows: int, upstream: Tensor | None = None) -> None:
+        """Rows first .. first + rows: their nats, and where they are kept e, `scaled` and `coefficient`.
+
+        All calls on one object give `upstream`, or none does.
+        """
+        row_blocks = triton.cdiv(rows, self.tile.block_t)
+        grid: tuple[int, ...] = (row_blocks, self.tiles)
+        more: tuple[int, ...] = (self.d,)
+        if self.slots:
+            per_program = triton.cdiv(self.tiles, programs_per_row(row_blocks, self.tiles))
+            grid, more = (row_blocks, triton.cdiv(self.tiles, per_program)), (self.tiles, per_program)
+        self.exponentials(
+            grid, *self.described, self.target, self.base, self.sums, self.shifts, first, self.t, self.v, self.width,
+            *more,
+        )  # fmt: skip
+        self.finish(
+            (triton.cdiv(rows, 16),), self.e, self.x, self.scaled, self.target, self.sums, self.shifts, upstream,
+            self.nats, self.coefficient, first, min(self.t, first + rows), self.v, self.ignore_index,
+            0 if self.e is None else self.e.stride(0), self.width, self.tiles, self.d,
+        )  # fmt: skip
 
 
 def token_nats(x: Tensor, weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:

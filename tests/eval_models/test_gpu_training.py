@@ -6,6 +6,7 @@ Needs torch, triton and numpy only.
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -142,6 +143,29 @@ def test_a_run_moves_between_cpu_and_gpu(config: ModelConfig, device: str) -> No
         first.run(5)
         second.load(first.state(), 5)
         np.testing.assert_allclose(second.run(4), wanted[5:], atol=1e-3)
+
+
+@on_a_gpu
+def test_an_earlier_recording_is_not_freed_while_another_is_made(device: str) -> None:
+    """Freeing a recorded graph is a call that a recording does not survive."""
+
+    class Collecting(Run):
+        def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+            gc.collect()
+            return super().loss(model, inputs, targets)
+
+    gc.disable()
+    try:
+        earlier = Run(MODELS[2], device)
+        earlier.run(6)
+        earlier.cycle = earlier  # type: ignore[attr-defined]  # now only the collector frees it
+        later = Collecting(MODELS[2], device)
+        later.run(3)
+        del earlier
+        assert np.isfinite(later.run(3)).all()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_wrong_data_is_refused() -> None:

@@ -300,7 +300,8 @@ def test_addresses_beyond_32_bits() -> None:
     ones = torch.ones(b, length, n, dtype=torch.bfloat16, device="cuda")
     y, state = selective_scan(x, x, -torch.ones(e, n, device="cuda"), ones, ones, dt_softplus=False)
     assert torch.equal(y[:, -1], torch.ones_like(y[:, -1]))
-    assert torch.count_nonzero(y[:, :-1]) == 0
+    # piece by piece: the count of all at once would take another 32 GB
+    assert not any(piece.any() for piece in y[:, :-1].split(1 << 13, dim=1))
     assert torch.equal(state, torch.ones_like(state))
 
 
@@ -314,7 +315,8 @@ def test_captured_in_a_graph() -> None:
         y, state = case.call(selective_scan, tensors)
         return [y, state, *torch.autograd.grad(y.float().sum(), list(tensors.values()))]
 
-    wanted = work()
+    # detached: a graph of gradients kept alive ties the leaves to this stream, which a capture must not wait for
+    wanted = [t.detach() for t in work()]
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         work()
