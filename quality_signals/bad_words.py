@@ -58,10 +58,9 @@ _DOTTED_I = 0x130  # its lower case is i and U+0307, the only one of two charact
 def lower_table() -> npt.NDArray[np.uint32]:
     """[1114112] uint32: the lower case of every code point but U+0130, whose first character stands here."""
     table = np.arange(0x110000, dtype=np.uint32)
-    for c in range(0x20000):  # no cased letter beyond (Unicode 17)
-        lower = chr(c).lower()
-        if lower[0] != chr(c):
-            table[c] = ord(lower[0])
+    # No cased letter beyond (Unicode 17).  A digit on both sides keeps a capital sigma from ending a word.
+    letters = "0".join(map(chr, range(0x20000))).replace(chr(_DOTTED_I), "i").lower()
+    table[:0x20000] = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)[::2]
     return table
 
 

@@ -7,21 +7,27 @@ The text is not changed: `edits` has what the reference deletes of a document th
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
-from quality_signals.chunks import chunks
-from quality_signals.codepoints import SPACE, class_table
+from quality_signals.c4_datatrove_lines import (
+    CITATION_PATTERN,
+    CURLY_BITS,
+    JAVASCRIPT_BITS,
+    LOREM_BITS,
+    POLICY_BITS,
+    LineFacts,
+    citation_end,
+    line_facts,
+)
+from quality_signals.codepoints import room
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
-from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch
-from quality_signals.line_views import Lines, python_lines
-from quality_signals.sentences import DECIMAL, counted, mark_table, sentence_counts, text_of
+from quality_signals.families import VERDICT_FIELDS, Bools, Rule, numbers_batch
+from quality_signals.sentences import counted, mark_table, sentence_counts, text_of
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 
 # What becomes of a line, and why text goes.  The first ones are datatrove's words for dropped lines.
@@ -50,221 +56,6 @@ SCHEMA = pa.schema(
     ]
 )
 
-# c4_filters.py: what drops a page, a line, and a line again.
-_PHRASES = (
-    "lorem ipsum",
-    "javascript",
-    "terms of use",
-    "privacy policy",
-    "cookie policy",
-    "uses cookies",
-    "use of cookies",
-    "use cookies",
-)
-_LOREM_BITS, _JAVASCRIPT_BITS, _POLICY_BITS, _CURLY_BITS = 1, 2, 0xFC, 256
-_PHRASE_POINTS = np.frombuffer("".join(_PHRASES).encode(), np.uint8).copy()
-_PHRASE_BOUNDS = np.cumsum([0, *map(len, _PHRASES)])
-# A rare letter of each phrase, looked for first, and where it stands in it.
-_KELVIN = 0x212A
-_RARE = "mvmvkkkk"
-_RARE_PLACES = np.array([phrase.index(letter) for phrase, letter in zip(_PHRASES, _RARE, strict=True)])
-
-
-def _phrases_with(letters: str) -> list[int]:
-    """[128]: for each ASCII character, in either case, the bits of the phrases whose letter it is."""
-    return [sum((chr(c).lower() == letter) << i for i, letter in enumerate(letters)) for c in range(128)]
-
-
-# [2, 128] bits of the phrases that have a character as their rare letter, and of those that have it before that; `{`
-# is one character anywhere.
-_RARE_BITS = np.array(
-    [
-        _phrases_with(_RARE),
-        _phrases_with("".join(phrase[at - 1] for phrase, at in zip(_PHRASES, _RARE_PLACES, strict=True))),
-    ]
-)
-_RARE_BITS[0, ord("{")] = _CURLY_BITS
-_RARE_BITS[1] |= _CURLY_BITS
-_LOWER = np.array([ord(chr(c).lower()) for c in range(128)], np.uint8)
-_CITATION_PATTERN = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
-_EDIT = np.frombuffer(b"edit]", np.uint8).copy()
-_NEEDED = np.frombuffer(b"citation needed]", np.uint8).copy()
-
-
-@njit(error_model="numpy")
-def _is_at(points, at, end, word):  # type: ignore[no-untyped-def]
-    if end - at < len(word):
-        return False
-    for i in range(len(word)):
-        if points[at + i] != word[i]:
-            return False
-    return True
-
-
-@njit(error_model="numpy")
-def _citation(points, marks, at, end, edit, needed):  # type: ignore[no-untyped-def]
-    """End of a citation `\\[\\d*]|\\[edit]|\\[citation needed]` that begins at `at`, or 0."""
-    if points[at] != 91:
-        return 0
-    i = at + 1
-    while i < end and marks[points[i]] & DECIMAL:
-        i += 1
-    if i < end and points[i] == 93:
-        return i + 1
-    if _is_at(points, at + 1, end, edit):
-        return at + 1 + len(edit)
-    if _is_at(points, at + 1, end, needed):
-        return at + 1 + len(needed)
-    return 0
-
-
-@njit(error_model="numpy")
-def _lower(c, lower):  # type: ignore[no-untyped-def]
-    """The lower-case form as far as the phrases ask: the Kelvin sign is the only one that becomes one of their
-    letters but the capitals (dotted capital I becomes two characters, and no phrase has the second)."""
-    if c < 128:
-        return lower[c]
-    return np.uint8(107) if c == _KELVIN else np.uint8(0)
-
-
-@njit(error_model="numpy")
-def _phrases(points, start, end, lower, rare, places, phrase_points, bounds):  # type: ignore[no-untyped-def]
-    """Bits of the phrases in a line, and of `{`."""
-    found = np.int64(0)
-    before = np.int64(_CURLY_BITS)
-    for i in range(start, end):
-        c = points[i]
-        if c >= 128:
-            c = np.uint32(107 if c == _KELVIN else 0)
-        sought = rare[0, c] & before
-        before = rare[1, c]
-        if not sought:
-            continue
-        found |= sought & _CURLY_BITS
-        for number in range(len(places)):
-            if not sought >> number & 1:
-                continue
-            first = bounds[number]
-            last = bounds[number + 1]
-            at = i - places[number]
-            if at < start or at + last - first > end:
-                continue
-            k = 0
-            while first + k < last and _lower(points[at + k], lower) == phrase_points[first + k]:
-                k += 1
-            if first + k == last:
-                found |= 1 << number
-    return found
-
-
-@njit(error_model="numpy")
-def _clean(points, classes, marks, start, end, edit, needed, buffer, solid):  # type: ignore[no-untyped-def]
-    """Puts the line points[start:end] without its citations into `buffer`; the characters left, -1 without one.
-
-    solid: moved to the first place and the end of what is no white space then, both 0 where there is nothing.
-    """
-    i = start
-    while i < end and (points[i] != 91 or not _citation(points, marks, i, end, edit, needed)):
-        i += 1
-    if i == end:
-        return -1
-    i = start
-    left = 0
-    first = 0
-    last = 0
-    while i < end:
-        behind = _citation(points, marks, i, end, edit, needed)
-        if behind:
-            i = behind
-            continue
-        buffer[left] = points[i]
-        left += 1
-        i += 1
-        if not classes[points[i - 1]] & SPACE:
-            first = i - 1 if not last else first
-            last = i
-    if left == end - start:
-        return -1
-    solid[0] = first
-    solid[1] = last
-    return left
-
-
-@njit(error_model="numpy")
-def _line_facts(  # type: ignore[no-untyped-def]
-    points,
-    classes,
-    marks,
-    ids,
-    word_starts,
-    word_ends,
-    words,
-    word_bits,
-    starts,
-    ends,
-    offsets,
-    citations,
-    lower,
-    rare,
-    places,
-    phrase_points,
-    bounds,
-    edit,
-    needed,
-    buffer,
-    cleaned,
-    solid,
-    facts,
-):
-    """Moves starts and ends of the lines to those without white space around them; a blank line ends where it did.
-
-    ids, word_starts, word_ends, words: the white-space-separated words, which no line break crosses; word_bits: of all,
-    see `c4_chunks`.
-    cleaned [lines] characters left where a line has citations, else -1; solid [lines, 2] where the line without
-    citations and white space around begins and ends, both 0 where nothing is left; facts [lines, 4]: words and the
-    characters of the longest, before citations go; whether the line ends in an end mark, and bits of its phrases,
-    once they are gone.
-    """
-    for text in range(len(offsets) - 1):
-        word = words[text]
-        for line in range(offsets[text], offsets[text + 1]):
-            first = word
-            most = 0
-            while word < words[text + 1] and word_ends[word] <= ends[line]:
-                most = max(most, word_ends[word] - word_starts[word])
-                word += 1
-            every, held, _ = line_bits(ids, first, word, word_bits)
-            phrases = held != 0
-            start = end = ends[line]
-            if word > first:
-                start = word_starts[first]
-                end = word_ends[word - 1]
-                solid[line, 0] = start
-                solid[line, 1] = end
-            starts[line] = start
-            ends[line] = end
-            cleaned[line] = -1
-            source = points
-            if citations and every & BRACKET:
-                left = _clean(points, classes, marks, start, end, edit, needed, buffer, solid[line])
-                if left >= 0:
-                    cleaned[line] = left
-                    source = buffer
-                    start = 0
-                    end = left
-                    phrases = True
-            c = source[end - 1] if end > start else np.uint32(0)
-            # . ? ! " '
-            marked = c == 46 or c == 63 or c == 33 or c == 34 or c == 39
-            if c == 46 and end - start >= 3 and source[end - 2] == 46 and source[end - 3] == 46:
-                marked = False
-            facts[line, 0] = word - first
-            facts[line, 1] = most
-            facts[line, 2] = marked
-            facts[line, 3] = _CURLY_BITS if every & CURLY else 0
-            if phrases:
-                facts[line, 3] = _phrases(source, start, end, lower, rare, places, phrase_points, bounds)
-
 
 @njit(error_model="numpy")
 def _judge_lines(offsets, facts, with_mark, longest, least, bits, fates, counts):  # type: ignore[no-untyped-def]
@@ -285,26 +76,34 @@ def _judge_lines(offsets, facts, with_mark, longest, least, bits, fates, counts)
                 fate = _NO_MARK
             elif facts[line, 0] < least:
                 fate = _FEW_WORDS
-            elif found & _LOREM_BITS:
+            elif found & LOREM_BITS:
                 fate = _LOREM
-            elif found & _JAVASCRIPT_BITS:
+            elif found & JAVASCRIPT_BITS:
                 fate = _JAVASCRIPT
-            elif found & _CURLY_BITS:
+            elif found & CURLY_BITS:
                 fate = _CURLY
             else:
-                fate = _POLICY if found & _POLICY_BITS else _KEPT
+                fate = _POLICY if found & POLICY_BITS else _KEPT
             fates[line] = fate
             counts[text, fate] += 1
             dropped = fate == _LOREM or fate == _CURLY
 
 
 @njit(error_model="numpy")
-def _edit(edits, count, start, end, rule):  # type: ignore[no-untyped-def]
-    """Notes an edit, as far as there is room."""
+def _edit(edits, count, first, start, end, rule):  # type: ignore[no-untyped-def]
+    """Notes an edit that is not empty, as far as there is room; one that goes on where the last of its text ends, by
+    the same rule, as a part of it.  first: the edits of other texts.  Returns the edits now."""
+    if start >= end:
+        return count
+    if first < count <= edits.shape[1] and edits[1, count - 1] == start:
+        if edits[2, count - 1] == rule and rule != _LINE_BREAK:
+            edits[1, count - 1] = end
+            return count
     if count < edits.shape[1]:
         edits[0, count] = start
         edits[1, count] = end
         edits[2, count] = rule
+    return count + 1
 
 
 @njit(error_model="numpy")
@@ -321,18 +120,17 @@ def _edits_of(  # type: ignore[no-untyped-def]
     cleaned,
     solid,
     pages,
-    edit,
-    needed,
     edits,
     edit_offsets,
 ):
     """Edits of the pages that are kept, as far as there is room in edits [3, room] (start, end, rule; in code points of
-    the batch).  Returns their number.  Some are empty, some go on where one ends.
+    the batch).  Returns how much room they take, or more than that where it is not enough.
 
     whole_starts, whole_ends: the lines with white space around them.
     """
     count = np.int64(0)
     for text in range(len(offsets) - 1):
+        first = count
         # [low, high): from the first to the last character of the kept lines that is no white space
         low = 0
         high = 0
@@ -343,119 +141,42 @@ def _edits_of(  # type: ignore[no-untyped-def]
         for line in range(offsets[text], offsets[text + 1] if pages[text] else offsets[text]):
             behind = whole_starts[line + 1] if line + 1 < offsets[text + 1] else text_offsets[text + 1]
             if fates[line] != _KEPT:
-                _edit(edits, count, whole_starts[line], behind, fates[line])
-                count += 1
+                count = _edit(edits, count, first, whole_starts[line], behind, fates[line])
                 continue
             end = ends[line]
             stop = whole_ends[line]
-            _edit(edits, count, whole_starts[line], starts[line], _WHITE_SPACE)
-            count += 1
+            count = _edit(edits, count, first, whole_starts[line], starts[line], _WHITE_SPACE)
             # Citations go, and of the pieces between them what is not in [low, high).
             i = piece = starts[line]
             while i <= end:
                 citation = 0
                 if i < end and cleaned[line] >= 0:
-                    citation = _citation(points, marks, i, end, edit, needed)
+                    citation = citation_end(points, marks, i, end)
                     if not citation:
                         i += 1
                         continue
                 if not citation:
                     i = end
-                if piece < low:
-                    _edit(edits, count, piece, min(i, low), _WHITE_SPACE)
-                    count += 1
-                if max(piece, high) < i:
-                    _edit(edits, count, max(piece, high), i, _WHITE_SPACE)
-                    count += 1
+                count = _edit(edits, count, first, piece, min(i, low), _WHITE_SPACE)
+                count = _edit(edits, count, first, max(piece, high), i, _WHITE_SPACE)
                 if not citation:
                     break
-                _edit(edits, count, i, citation, _CITATION)
-                count += 1
+                count = _edit(edits, count, first, i, citation, _CITATION)
                 i = piece = citation
-            _edit(edits, count, end, stop, _WHITE_SPACE)
-            count += 1
+            count = _edit(edits, count, first, end, stop, _WHITE_SPACE)
             if stop < low or stop >= high:
-                _edit(edits, count, stop, behind, _WHITE_SPACE)
-                count += 1
+                count = _edit(edits, count, first, stop, behind, _WHITE_SPACE)
             elif behind - stop != 1 or points[stop] != 10:
-                _edit(edits, count, stop, behind, _LINE_BREAK)
-                count += 1
+                count = _edit(edits, count, first, stop, behind, _LINE_BREAK)
         edit_offsets[text + 1] = count
     return count
-
-
-def _merged(edits: Ints, offsets: Ints) -> tuple[Ints, Ints]:
-    """Edits without empty ones, and deletions of one rule in a row as one; offsets [texts + 1] of what is left."""
-    starts, ends, rules = edits
-    texts = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    some = starts < ends
-    starts, ends, rules, texts = starts[some], ends[some], rules[some], texts[some]
-    begins = np.ones(len(starts), bool)
-    begins[1:] = (starts[1:] != ends[:-1]) | (rules[1:] != rules[:-1]) | (texts[1:] != texts[:-1])
-    begins[1:] |= rules[1:] == _LINE_BREAK
-    firsts = np.flatnonzero(begins)
-    lasts = np.append(firsts[1:], len(starts)) - 1
-    counts = np.bincount(texts[firsts], minlength=len(offsets) - 1)
-    left = np.zeros(len(offsets), np.int64)
-    np.cumsum(counts, out=left[1:])
-    if not len(firsts):
-        return np.empty((3, 0), np.int64), left
-    return np.stack([starts[firsts], ends[lasts], rules[firsts]]), left
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _LineFacts:
-    """Lines of a batch and what the rules ask of them, for all annotators that delete the same citations."""
-
-    lines: Lines  # with white space around them
-    starts: Ints  # [lines] without it
-    ends: Ints
-    cleaned: Ints  # [lines] characters left once citations are gone, -1 without one
-    solid: Ints  # [lines, 2] where the line, without citations and white space around, begins and ends
-    facts: Ints  # [lines, 4] words, characters of the longest, whether an end mark is last, bits of phrases
-    sentences: dict[str, Ints]  # default language -> [lines], -1 where nobody asked yet
-
-
-def _facts(texts: TextBatch, citations: bool) -> _LineFacts:
-    """View: citations: whether they are deleted."""
-    lines = texts.view(python_lines)
-    starts, ends = lines.starts.copy(), lines.ends.copy()
-    cleaned, solid = np.empty(len(lines), np.int64), np.zeros((len(lines), 2), np.int64)
-    facts = np.empty((len(lines), 4), np.int64)
-    words = texts.view(chunks)
-    _line_facts(
-        texts.points,
-        class_table(),
-        mark_table(),
-        words.ids,
-        words.starts,
-        words.ends,
-        words.offsets,
-        words.vocabulary.chunks.facts(chunk_bits),
-        starts,
-        ends,
-        lines.offsets,
-        citations,
-        _LOWER,
-        _RARE_BITS,
-        _RARE_PLACES,
-        _PHRASE_POINTS,
-        _PHRASE_BOUNDS,
-        _EDIT,
-        _NEEDED,
-        np.empty(int((ends - starts).max(initial=0)), np.uint32),
-        cleaned,
-        solid,
-        facts,
-    )
-    return _LineFacts(lines, starts, ends, cleaned, solid, facts, {})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Judged:
     """Lines of a batch and what becomes of them."""
 
-    of: _LineFacts
+    of: LineFacts
     fates: Ints  # [lines]
     counts: Ints  # [texts, 12] lines of each fate
 
@@ -501,10 +222,10 @@ class C4Quality:
         )
 
     def _judge(self, texts: TextBatch) -> _Judged:
-        of = texts.view(_facts, self.remove_citations)
+        of = texts.view(line_facts, self.remove_citations)
         fates, counts = np.empty(len(of.lines), np.int64), np.zeros((len(texts), _UNSEEN + 1), np.int64)
-        bits = _LOREM_BITS * self.filter_lorem_ipsum | _JAVASCRIPT_BITS * self.filter_javascript
-        bits |= _CURLY_BITS * self.filter_curly_bracket | _POLICY_BITS * self.filter_policy
+        bits = LOREM_BITS * self.filter_lorem_ipsum | JAVASCRIPT_BITS * self.filter_javascript
+        bits |= CURLY_BITS * self.filter_curly_bracket | POLICY_BITS * self.filter_policy
         rules = (self.filter_no_terminal_punct, self.max_word_length, self.min_words_per_line, bits)
         _judge_lines(of.lines.offsets, of.facts, *rules, fates, counts)
         return _Judged(of, fates, counts)
@@ -520,7 +241,7 @@ class C4Quality:
             new = kept & (known < 0)
             if new.any():
                 rewritten = {
-                    line: _CITATION_PATTERN.sub("", text_of(texts, of.starts[line], of.ends[line]))
+                    line: CITATION_PATTERN.sub("", text_of(texts, of.starts[line], of.ends[line]))
                     for line in np.flatnonzero(new & (of.cleaned >= 0)).tolist()
                 }
                 spans = (of.starts, of.ends, offsets)
@@ -531,36 +252,22 @@ class C4Quality:
     def _edits(self, texts: TextBatch, judged: _Judged, pages: Bools) -> pa.Array:
         of, lines = judged.of, judged.of.lines
         offsets = np.zeros(len(texts) + 1, np.int64)
-        edits = np.empty((3, 6 * len(lines)), np.int64)
+        bounds = (lines.starts, lines.ends, of.starts, of.ends, lines.offsets)
+        found = (judged.fates, of.cleaned, of.solid, pages)
+        most = 2 * len(lines) + len(texts)  # enough but for many citations
         while True:
-            count = _edits_of(
-                texts.points,
-                mark_table(),
-                texts.offsets,
-                lines.starts,
-                lines.ends,
-                of.starts,
-                of.ends,
-                lines.offsets,
-                judged.fates,
-                of.cleaned,
-                of.solid,
-                pages,
-                _EDIT,
-                _NEEDED,
-                edits,
-                offsets,
-            )
-            if count <= edits.shape[1]:
+            edits = room(3 * most, np.int64).reshape(3, most)
+            count = _edits_of(texts.points, mark_table(), texts.offsets, *bounds, *found, edits, offsets)
+            if count <= most:
                 break
-            edits = np.empty((3, count), np.int64)  # many citations
-        edits, offsets = _merged(edits[:, :count], offsets)
+            most = count
+        starts, ends, rules = edits[:, :count]
         first = np.repeat(texts.offsets[:-1], np.diff(offsets))
         return edits_column(
-            edits[0] - first,
-            edits[1] - first,
-            edits[2] == _LINE_BREAK,
-            edits[2],
+            starts - first,
+            ends - first,
+            rules == _LINE_BREAK,
+            rules,
             offsets,
             replacement_texts=("", "\n"),
             rule_names=EDIT_RULES,
@@ -592,8 +299,7 @@ class C4Quality:
         edits = self._edits(texts, judged, pages)
         if not able.all():
             edits = edits.take(pa.array(np.arange(len(texts)), mask=~able))
-        columns = [pa.array(numbers[name], pa.int64(), mask=~able) for name in NUMBERS]
-        return family_batch(texts, self.rules, values, [*columns, edits], SCHEMA, able)
+        return numbers_batch(texts, self.rules, values, numbers, SCHEMA, able, [edits])
 
 
 @dataclasses.dataclass(frozen=True)

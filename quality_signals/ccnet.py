@@ -20,7 +20,7 @@ import pyarrow as pa
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.ccnet_paragraphs import Hashes, first_of_text, paragraph_hashes
 from quality_signals.edits import edits_column, edits_field
-from quality_signals.language import ccnet_language
+from quality_signals.language import ccnet_language, known_languages
 from quality_signals.line_views import Lines, split_lines
 from quality_signals.ngram_model import perplexities, sums
 from quality_signals.perplexity import LanguageModel, bucket, rounded
@@ -85,6 +85,13 @@ class CcNet:
         for language in pieces:
             if language not in paths:
                 raise ValueError(f"ccnet@1: pieces for {language!r}, but no model")
+        if self.identify:
+            for language in sorted({*paths, *(self.limits or {})} - {ALL}):
+                if language not in known_languages():
+                    raise ValueError(
+                        f"ccnet@1: {language!r} is no language that is identified; "
+                        f"allowed are the model's ISO 639 codes, such as en, de, zh"
+                    )
         found = []
         for language, path in sorted(paths.items()):
             model = LanguageModel(path, None, pieces.get(language))

@@ -153,14 +153,20 @@ for _like, _of in (
     (".eps", ".ps"), (".pfa", ".ps"), (".htm", ".html"), (".xhtml", ".html"), (".pyi", ".py"), (".hh", ".hpp"),
 ):  # fmt: skip
     _BY_EXTENSION[_like] = _BY_EXTENSION[_of]
+_MOST_LINES = {extension: max(lines for lines, _ in marks) for extension, marks in _BY_EXTENSION.items()}
 _SOURCE_MAP = re.compile(r"^(?:/[*/][#@] source(?:Mapping)?URL|sourceURL=)", re.M)
 _PHRASES = re.compile("|".join(re.escape(mark) for mark in GENERATED_MARKS), re.I)
+_LOWER_PHRASES = tuple(mark.lower() for mark in GENERATED_MARKS)
 
 
 def says_generated(text: str) -> bool:
     """Whether one of the five phrases of the StarCoder2 report (section 2.1) stands in the first five lines, in any
     case."""
-    return _PHRASES.search(first_lines(text, 5, _FIRST_CHARS)) is not None
+    head = first_lines(text, 5, _FIRST_CHARS)
+    if head.isascii():  # the same at a tenth of the time; of other texts re.I folds more than lower()
+        lower = head.lower()
+        return any([mark in lower for mark in _LOWER_PHRASES])
+    return _PHRASES.search(head) is not None
 
 
 @lru_cache(maxsize=65_536)
@@ -175,9 +181,12 @@ def linguist_generated(path: str, text: str) -> bool:
     name = path[path.rfind("/") + 1 :]
     dot = name.rfind(".")
     extension = name[dot:].lower() if dot >= 0 else ""
-    for lines, mark in _BY_EXTENSION.get(extension, ()):
-        if mark.search(first_lines(text, lines, _FIRST_CHARS)):
-            return True
+    marks = _BY_EXTENSION.get(extension, ())
+    if marks:
+        head = first_lines(text, _MOST_LINES[extension], _FIRST_CHARS)
+        for lines, mark in marks:
+            if mark.search(head) and mark.search(first_lines(text, lines, _FIRST_CHARS)):
+                return True
     if extension in (".js", ".css"):
         if is_minified(name, text):
             return True

@@ -27,8 +27,8 @@ _SHA1_START = np.array([0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1
 _SHA1_CONSTANTS = (0x5A827999, 0x6ED9EBA1, 0x8F1BBCDC, 0xCA62C1D6)  # each for 20 rounds
 
 _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
-_WORD = ir.IntType(32)
-_VECTOR = ir.VectorType(_WORD, LANES)
+WORD = ir.IntType(32)
+VECTOR = ir.VectorType(WORD, LANES)
 
 
 def _primes(count: int) -> list[int]:
@@ -56,11 +56,11 @@ _SHA256_START = np.array([_fraction(prime, 2) for prime in _primes(8)], np.uint3
 _SHA256_CONSTANTS = tuple(_fraction(prime, 3) for prime in _primes(64))
 
 
-def _splat(value: int) -> Any:
-    return ir.Constant(_VECTOR, [value] * LANES)
+def splat(value: int) -> Any:
+    return ir.Constant(VECTOR, [value] * LANES)
 
 
-class _Lanes:
+class Lanes:
     """Arithmetic on vectors of 32-bit words, as instructions for a builder."""
 
     def __init__(self, builder: Any) -> None:
@@ -79,10 +79,10 @@ class _Lanes:
         return total
 
     def right(self, value: Any, bits: int) -> Any:
-        return self.builder.lshr(value, _splat(bits))
+        return self.builder.lshr(value, splat(bits))
 
     def left_rotated(self, value: Any, bits: int) -> Any:
-        return self.builder.or_(self.builder.shl(value, _splat(bits)), self.right(value, 32 - bits))
+        return self.builder.or_(self.builder.shl(value, splat(bits)), self.right(value, 32 - bits))
 
     def right_rotated(self, value: Any, bits: int) -> Any:
         return self.left_rotated(value, 32 - bits)
@@ -96,7 +96,7 @@ class _Lanes:
         return self.builder.or_(self.builder.and_(b, c), self.builder.and_(d, self.builder.or_(b, c)))
 
 
-def _sha1_rounds(lanes: _Lanes, w: list[Any], state: Sequence[Any]) -> Sequence[Any]:
+def _sha1_rounds(lanes: Lanes, w: list[Any], state: Sequence[Any]) -> Sequence[Any]:
     a, b, c, d, e = state
     for t in range(80):
         if t >= 16:
@@ -107,12 +107,12 @@ def _sha1_rounds(lanes: _Lanes, w: list[Any], state: Sequence[Any]) -> Sequence[
             mixed = lanes.majority(b, c, d)
         else:
             mixed = lanes.xor(b, c, d)
-        step = lanes.sum(e, w[t], _splat(_SHA1_CONSTANTS[t // 20]), mixed, lanes.left_rotated(a, 5))
+        step = lanes.sum(e, w[t], splat(_SHA1_CONSTANTS[t // 20]), mixed, lanes.left_rotated(a, 5))
         a, b, c, d, e = step, a, lanes.left_rotated(b, 30), c, d
     return a, b, c, d, e
 
 
-def _sha256_rounds(lanes: _Lanes, w: list[Any], state: Sequence[Any]) -> Sequence[Any]:
+def _sha256_rounds(lanes: Lanes, w: list[Any], state: Sequence[Any]) -> Sequence[Any]:
     def rotations(value: Any, *bits: int) -> Any:
         return lanes.xor(*(lanes.right_rotated(value, n) for n in bits))
 
@@ -123,13 +123,13 @@ def _sha256_rounds(lanes: _Lanes, w: list[Any], state: Sequence[Any]) -> Sequenc
             low = lanes.xor(rotations(old, 7, 18), lanes.right(old, 3))
             high = lanes.xor(rotations(new, 17, 19), lanes.right(new, 10))
             w.append(lanes.sum(high, w[t - 7], low, w[t - 16]))
-        first = lanes.sum(h, rotations(e, 6, 11, 25), lanes.choice(e, f, g), _splat(_SHA256_CONSTANTS[t]), w[t])
+        first = lanes.sum(h, rotations(e, 6, 11, 25), lanes.choice(e, f, g), splat(_SHA256_CONSTANTS[t]), w[t])
         second = lanes.sum(rotations(a, 2, 13, 22), lanes.majority(a, b, c))
         a, b, c, d, e, f, g, h = lanes.sum(first, second), a, b, c, lanes.sum(d, first), e, f, g
     return a, b, c, d, e, f, g, h
 
 
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """8 vectors of 8 words -> the vectors of their first words, their second words, ...
 
     Each step swaps the off-diagonal halves of all blocks of 2 * step words square.
@@ -141,7 +141,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
             if not i & step:
                 pair = rows[i], rows[i + step]
                 for place, mask in ((i, low), (i + step, high)):
-                    rows[place] = builder.shuffle_vector(*pair, ir.Constant(_VECTOR, mask))
+                    rows[place] = builder.shuffle_vector(*pair, ir.Constant(VECTOR, mask))
     return rows
 
 
@@ -150,26 +150,26 @@ def _compression(rounds: Any, size: int) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         state, blocks = (
-            builder.bitcast(context.make_array(kind)(context, builder, array).data, _VECTOR.as_pointer())
+            builder.bitcast(context.make_array(kind)(context, builder, array).data, VECTOR.as_pointer())
             for kind, array in zip(signature.args, arguments, strict=True)
         )
         swap = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_VECTOR, [_VECTOR]), f"llvm.bswap.v{LANES}i32"
+            builder.module, ir.FunctionType(VECTOR, [VECTOR]), f"llvm.bswap.v{LANES}i32"
         )
 
         def place(pointer: Any, row: int) -> Any:
-            return builder.gep(pointer, [ir.Constant(_WORD, row)], source_etype=_VECTOR)
+            return builder.gep(pointer, [ir.Constant(WORD, row)], source_etype=VECTOR)
 
         def load(pointer: Any, row: int) -> Any:
-            return builder.load(place(pointer, row), typ=_VECTOR, align=4)
+            return builder.load(place(pointer, row), typ=VECTOR, align=4)
 
         # Of the 16 words of each lane the first 8, then the others; big-endian in memory.
         words = []
         for half in range(2):
             lanes = [builder.call(swap, [load(blocks, 2 * lane + half)]) for lane in range(LANES)]
-            words += _transposed(builder, lanes)
+            words += transposed(builder, lanes)
         before = [load(state, i) for i in range(size)]
-        after = rounds(_Lanes(builder), words, before)
+        after = rounds(Lanes(builder), words, before)
         for i in range(size):
             builder.store(builder.add(before[i], after[i]), place(state, i), align=4)
         return context.get_dummy_value()
@@ -188,7 +188,7 @@ def _sha256_block(typingctx, state, blocks):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _eight_bytes(typingctx, data, i):  # type: ignore[no-untyped-def]
+def eight_bytes(typingctx, data, i):  # type: ignore[no-untyped-def]
     """data[i:i + 8] (uint8, unchecked) as they stand, as a uint64."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -200,7 +200,7 @@ def _eight_bytes(typingctx, data, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _swapped(typingctx, value):  # type: ignore[no-untyped-def]
+def swapped(typingctx, value):  # type: ignore[no-untyped-def]
     """A uint64 with its bytes in the other order."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -210,18 +210,18 @@ def _swapped(typingctx, value):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _fill(blocks, lane, data, start, end, block):  # type: ignore[no-untyped-def]
+def fill_block(blocks, lane, data, start, end, block):  # type: ignore[no-untyped-def]
     """Row `lane` of blocks: the bytes of block number `block` of the padded message data[start:end]."""
     at = start + block * BLOCK
     if at + BLOCK <= end:
         for t in range(8):
-            blocks[lane, t] = _eight_bytes(data, at + 8 * t)
+            blocks[lane, t] = eight_bytes(data, at + 8 * t)
         return
     rest = end - at  # bytes of the message in this block; below 0 in a block of padding only
     if at + BLOCK <= len(data):
         for t in range(8):  # without branches, which would be guessed wrong
             unused = np.uint64(32 - 4 * min(max(rest - 8 * t, 0), 8))
-            blocks[lane, t] = _eight_bytes(data, at + 8 * t) & (_ONES >> unused >> unused)
+            blocks[lane, t] = eight_bytes(data, at + 8 * t) & (_ONES >> unused >> unused)
     else:
         for t in range(8):
             word = np.uint64(0)
@@ -231,7 +231,7 @@ def _fill(blocks, lane, data, start, end, block):  # type: ignore[no-untyped-def
     if rest >= 0:
         blocks[lane, rest >> 3] |= np.uint64(0x80) << np.uint64(8 * (rest & 7))
     if (end - start + 8) // BLOCK == block:  # the last block: the length in bits, big-endian
-        blocks[lane, 7] = _swapped(np.uint64(end - start) << np.uint64(3))
+        blocks[lane, 7] = swapped(np.uint64(end - start) << np.uint64(3))
 
 
 @njit(error_model="numpy")
@@ -276,7 +276,7 @@ def sha1_words(data, starts, ends, found):  # type: ignore[no-untyped-def]
                 state[i, lane] = _SHA1_START[i]
         for block in range((longest + 8) // BLOCK + 1):
             for lane in range(lanes):
-                _fill(blocks, lane, data, starts[first + lane], ends[first + lane], block)
+                fill_block(blocks, lane, data, starts[first + lane], ends[first + lane], block)
             _sha1_block(state, blocks)
             for lane in range(lanes):
                 if (ends[first + lane] - starts[first + lane] + 8) // BLOCK == block:
@@ -299,7 +299,7 @@ def sha256_words(data, starts, ends, found):  # type: ignore[no-untyped-def]
                 state[i, lane] = _SHA256_START[i]
         for block in range((longest + 8) // BLOCK + 1):
             for lane in range(lanes):
-                _fill(blocks, lane, data, starts[first + lane], ends[first + lane], block)
+                fill_block(blocks, lane, data, starts[first + lane], ends[first + lane], block)
             _sha256_block(state, blocks)
             for lane in range(lanes):
                 if (ends[first + lane] - starts[first + lane] + 8) // BLOCK == block:

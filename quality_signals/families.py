@@ -124,3 +124,27 @@ def family_batch(
     keep, *verdicts = judge_texts(rules, values, len(texts), judged)
     others = [texts.scatter(column) for column in (*verdicts, *columns)]
     return pa.RecordBatch.from_arrays([texts.scatter(keep).fill_null(True), *others], schema=schema)
+
+
+def numbers_batch(
+    texts: TextBatch,
+    rules: Sequence[Rule],
+    values: Mapping[str, npt.NDArray[np.float64]],
+    numbers: Mapping[str, npt.NDArray[np.int64]],
+    schema: pa.Schema,
+    judged: Bools | None = None,
+    more: Iterable[pa.Array] = (),
+) -> pa.RecordBatch:
+    """`family_batch` of whole numbers, [texts] int64 each, by the names of the schema, and `more` columns behind them.
+
+    A number below 0 is none: null.
+    """
+    columns = [_number_column(numbers[name], judged) for name in schema.names if name in numbers]
+    return family_batch(texts, rules, values, [*columns, *more], schema, judged)
+
+
+def _number_column(numbers: npt.NDArray[np.int64], judged: Bools | None) -> pa.Array:
+    absent = numbers < 0
+    if judged is not None:
+        absent |= ~judged
+    return pa.array(numbers, pa.int64(), mask=absent if absent.any() else None)

@@ -17,7 +17,7 @@ from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.codepoints import SPACE, class_table
 from quality_signals.compiled import njit
 from quality_signals.edited_words import word_counts
-from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
+from quality_signals.families import VERDICT_FIELDS, Bools, Rule, numbers_batch, ratios
 from quality_signals.gopher_repetition import repeated_parts
 from quality_signals.line_views import may_repeat, split_lines
 from quality_signals.sentences import TERMINAL, mark_table
@@ -132,5 +132,4 @@ class FineWebQuality:
     def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
         texts = shared.of(self.kinds)
         numbers, judged = measured(texts, self.default_language, self.short_line_length)
-        columns = (pa.array(numbers[name], pa.int64(), mask=~judged) for name in NUMBERS)
-        return family_batch(texts, self.rules, self.rule_values(numbers), columns, SCHEMA, judged)
+        return numbers_batch(texts, self.rules, self.rule_values(numbers), numbers, SCHEMA, judged)

@@ -18,7 +18,7 @@ from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.chunks import chunks
 from quality_signals.codepoints import ALPHA, SPACE, SYMBOL, class_table, short_key, short_keys
 from quality_signals.compiled import njit
-from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
+from quality_signals.families import VERDICT_FIELDS, Bools, Rule, numbers_batch, ratios
 from quality_signals.line_views import python_lines
 from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -234,5 +234,4 @@ class GopherQuality:
     def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
         texts = shared.of(self.kinds)
         numbers, judged = measured(texts, self.default_language)
-        columns = (pa.array(numbers[name], pa.int64(), mask=~judged) for name in NUMBERS)
-        return family_batch(texts, RULES, rule_values(numbers), columns, SCHEMA, judged)
+        return numbers_batch(texts, RULES, rule_values(numbers), numbers, SCHEMA, judged)

@@ -25,9 +25,9 @@ from quality_signals.chunks import chunks
 from quality_signals.codepoints import equal_ranges, hash_stretch
 from quality_signals.compiled import njit
 from quality_signals.dclm_views import scan
-from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
+from quality_signals.families import VERDICT_FIELDS, Rule, numbers_batch, ratios
 from quality_signals.line_views import may_repeat
-from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, workspace
+from quality_signals.ngrams import longer_grams, pair_grams, repeated_grams, workspace
 from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 from quality_signals.word_breaks import numbered_break_words
@@ -199,12 +199,12 @@ def _count_ngrams(ids, first, lengths, before, work):  # type: ignore[no-untyped
             before[U(k + 1)] = total
         out[text, 0] = words
         out[text, 1] = total
-        start_grams(ids, low, low + words, work)
-        left = repeated_words(words, work)
+        left, distinct = pair_grams(ids, low, low + words, work)
         for n in range(2, 11):
+            if n > 2:
+                left, distinct = longer_grams(left, work)
             if left < 2:
                 break
-            left, distinct = longer_grams(left, work)
             left = repeated_grams(left, work)
             if n <= 4:  # the most frequent, of several the longest
                 top = 1
@@ -289,5 +289,4 @@ class GopherDclm:
     def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
         texts = shared.of(self.kinds)
         numbers = texts.view(measure)
-        columns = [pa.array(np.ascontiguousarray(column)) for column in numbers.values()]
-        return family_batch(texts, RULES, values(numbers), columns, SCHEMA)
+        return numbers_batch(texts, RULES, values(numbers), numbers, SCHEMA)

@@ -25,7 +25,7 @@ from quality_signals.codepoints import ALPHA, class_table, equal_ranges, hash_st
 from quality_signals.compiled import njit
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
 from quality_signals.line_views import may_repeat, split_lines
-from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, top_gram, workspace
+from quality_signals.ngrams import longer_grams, pair_grams, repeated_grams, top_gram, workspace
 from quality_signals.strings import U
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 
@@ -229,12 +229,12 @@ def _count_words(ids, first, lengths, bits, before, work):  # type: ignore[no-un
         for n in range(2, 5):
             if words >= n:
                 row[_TOP + n - 2] = before[n]  # where none repeats, the first
-        start_grams(ids, low, low + words, work)
-        left = repeated_words(words, work)
+        left, distinct = pair_grams(ids, low, low + words, work)
         for n in range(2, 11):
+            if n > 2:
+                left, distinct = longer_grams(left, work)
             if left < 2:
                 break
-            left, distinct = longer_grams(left, work)
             if n <= 4:
                 first_word, most = top_gram(distinct, work)
                 if most > 1:

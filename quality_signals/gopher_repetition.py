@@ -18,7 +18,7 @@ from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.chunks import chunks
 from quality_signals.codepoints import equal_ranges, hash_stretch, room
 from quality_signals.compiled import njit
-from quality_signals.families import VERDICT_FIELDS, Bools, Rule, family_batch, ratios
+from quality_signals.families import VERDICT_FIELDS, Bools, Rule, numbers_batch, ratios
 from quality_signals.line_views import line_chunks, may_repeat, split_lines
 from quality_signals.repeated_grams import REPEATED, TOP, count_repeated
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
@@ -239,5 +239,4 @@ class GopherRepetition:
     def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
         texts = shared.of(self.kinds)
         numbers, judged = measured(texts, self.default_language)
-        columns = (pa.array(numbers[name], pa.int64(), mask=~judged | (numbers[name] < 0)) for name in NUMBERS)
-        return family_batch(texts, RULES, rule_values(numbers), columns, SCHEMA, judged)
+        return numbers_batch(texts, RULES, rule_values(numbers), numbers, SCHEMA, judged)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,6 +73,16 @@ def _model() -> Any:
     except ModuleNotFoundError as missing:
         raise ModelFileError("language@1 runs its model with fasttext: pip install fasttext-predict") from missing
     return fasttext.load_model(str(checked_model(model_path())))
+
+
+@lru_cache(maxsize=1)
+def known_languages() -> frozenset[str]:
+    """The codes that the model tells apart: ISO 639-1 where a language has one, else 639-3.
+
+    Read from the labels in the model file.  Raises ModelFileError.
+    """
+    labels = re.findall(rb"__label__(\w+)\0", checked_model(model_path()).read_bytes())
+    return frozenset(label.decode() for label in labels)
 
 
 def identify(text: str, max_chars: int = 4_000) -> tuple[str | None, float | None]:

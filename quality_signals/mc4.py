@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from quality_signals.batches import PROSE_KINDS, field
 from quality_signals.compiled import njit
-from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
+from quality_signals.families import VERDICT_FIELDS, Rule, numbers_batch
 from quality_signals.line_views import split_lines
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 
@@ -83,8 +83,4 @@ class MC4:
         texts = shared.of(self.kinds)
         numbers = texts.view(measure)
         values = {name: column.astype(np.float64) for name, column in numbers.items()}
-        columns = judge_texts(RULES, values, len(texts))
-        columns += [pa.array(numbers[name]) for name in NUMBERS]
-        scattered = [texts.scatter(column) for column in columns]
-        scattered[0] = scattered[0].fill_null(True)
-        return pa.RecordBatch.from_arrays(scattered, schema=SCHEMA)
+        return numbers_batch(texts, RULES, values, numbers, SCHEMA)

@@ -20,13 +20,14 @@ from quality_signals.compiled import njit
 Ids = npt.NDArray[np.int32]
 U = np.uint64
 _LARGEST = (1 << 31) - 2
+_ODD = U(0x9E3779B97F4A7C15)
 
 
 class Workspace(NamedTuple):
     """local    [strings] int32: of each string one more than its number in the batch, so that what earlier texts left
              is too small to be of this one
-    slots    int32, zeros, a power of two of at least twice the words; a slot holds more than `used[0]` where it is of
-             the n-grams at work, so nothing is cleared
+    slots    int32, zeros, a power of two of at least four times the words; a slot holds more than `used[0]` where it is
+             of the n-grams at work, so nothing is cleared
     at       [words] int32: words at which n-grams begin that may occur twice, ascending
     grams    [words] int32: their numbers
     counts   [words] int32: occurrences of each number
@@ -46,7 +47,7 @@ class Workspace(NamedTuple):
 
 def workspace(words: int, strings: int) -> Workspace:
     """Room for texts of so many words at most, which are numbers below `strings`."""
-    slots = 1 << max(4, (2 * words).bit_length())
+    slots = 1 << max(4, (4 * words).bit_length())
     return Workspace(
         np.zeros(strings, np.int32),
         np.zeros(slots, np.int32),
@@ -98,6 +99,16 @@ def repeated_words(words, work):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def hash_bits(words):  # type: ignore[no-untyped-def]
+    """Bits of the places in the bytes of `slots` by which pieces of a text of so many words are told apart: 16 places
+    a word, so that few different ones share one."""
+    bits = U(6)
+    while U(1) << bits < U(16 * words):
+        bits += U(1)
+    return bits
+
+
+@njit(error_model="numpy")
 def repeated_grams(left, work):  # type: ignore[no-untyped-def]
     """Leaves of the n-grams those that occur more than once.  Returns how many places are left."""
     _, _, at, grams, counts, _, _, _ = work
@@ -111,11 +122,9 @@ def repeated_grams(left, work):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def longer_grams(left, work):  # type: ignore[no-untyped-def]
-    """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
-
-    Replaces at, grams, counts, heads and pairs.  Returns how many places are left, and how many numbers they have.
-    """
+def _number(left, work):  # type: ignore[no-untyped-def]
+    """Numbers the n-grams of the places left, of which `pairs` has the parts; fills the other arrays.  Returns how many
+    are distinct."""
     _, slots, at, grams, counts, heads, pairs, used = work
     if used[0] > _LARGEST - left:
         slots[:] = 0
@@ -125,13 +134,9 @@ def longer_grams(left, work):  # type: ignore[no-untyped-def]
     while capacity < 2 * left:
         capacity *= 2
     mask = U(capacity - 1)
-    kept = np.int64(0)
     distinct = np.int64(0)
-    for k in range(left - 1):
-        place = at[U(k)]
-        if at[U(k + 1)] != place + 1:
-            continue
-        pair = U(grams[U(k)]) << U(32) | U(grams[U(k + 1)])
+    for k in range(left):
+        pair = pairs[U(k)]
         slot = mix(pair) & mask
         number = np.int64(slots[slot]) - 1 - base
         while number >= 0 and pairs[U(number)] != pair:
@@ -141,15 +146,65 @@ def longer_grams(left, work):  # type: ignore[no-untyped-def]
             number = distinct
             distinct += 1
             slots[slot] = base + distinct
-            pairs[U(number)] = pair
+            pairs[U(number)] = pair  # no further than k
             counts[U(number)] = 0
-            heads[U(number)] = place
+            heads[U(number)] = at[U(k)]
         counts[U(number)] += 1
-        at[U(kept)] = place
-        grams[U(kept)] = number
-        kept += 1
+        grams[U(k)] = number
     used[0] = base + distinct
-    return kept, distinct
+    return distinct
+
+
+@njit(error_model="numpy")
+def longer_grams(left, work):  # type: ignore[no-untyped-def]
+    """From the repeated n-grams to the (n+1)-grams that may repeat: pairs of n-grams at neighbouring words.
+
+    Replaces at, grams, counts, heads and pairs.  Returns how many places are left, and how many numbers they have.
+    """
+    _, _, at, grams, _, _, pairs, _ = work
+    kept = np.int64(0)
+    for k in range(left - 1):
+        place = at[U(k)]
+        at[U(kept)] = place
+        pairs[U(kept)] = U(grams[U(k)]) << U(32) | U(grams[U(k + 1)])
+        kept += at[U(k + 1)] == place + 1
+    return kept, _number(kept, work)
+
+
+@njit(error_model="numpy")
+def pair_grams(ids, low, high, work):  # type: ignore[no-untyped-def]
+    """From the words ids[low:high] of a text to its 2-grams that may repeat, as `longer_grams` leaves them: in place
+    of `start_grams` and `repeated_words` where single words are not counted.
+
+    A pair is first told by a hash alone, so a few that do not repeat stay.  That is without branches: whether a pair
+    repeats is not to be foreseen.
+    """
+    _, slots, at, _, _, _, pairs, _ = work
+    words = high - low
+    if words < 2:
+        return np.int64(0), np.int64(0)
+    bits = hash_bits(words)
+    seen = slots.view(np.uint8)[: np.int64(1) << np.int64(bits)]
+    seen[:] = 0
+    shift = U(64) - bits
+    word = U(ids[U(low)])
+    for k in range(words - 1):
+        following = U(ids[U(low + k + 1)])
+        spot = ((word << U(32) | following) * _ODD) >> shift
+        pairs[U(k)] = spot
+        seen[spot] = min(seen[spot] + 1, 2)
+        word = following
+    left = np.int64(0)
+    word = U(ids[U(low)])
+    for k in range(words - 1):
+        following = U(ids[U(low + k + 1)])
+        spot = pairs[U(k)]
+        at[U(left)] = k
+        pairs[U(left)] = word << U(32) | following
+        left += seen[spot] > 1
+        word = following
+    seen[:] = 0
+    return left, _number(left, work)
 
 
 @njit(error_model="numpy")

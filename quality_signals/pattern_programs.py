@@ -40,13 +40,18 @@ class Programs:
     classes   [1114112] uint8: what the sets can tell apart of a code point
     sets      [sets, classes] bool
     code      one array [instructions, 3] int32 a program: what to do, and two numbers
-    begins    one array [classes] bool a program: whether a match may begin with such a character
+    begins    one array [1 + classes, classes] bool a program: whether a match may begin with a character of the
+              second class behind one of the first; row 0: where the string begins, row c + 1: behind class c
+    ways      one array [instructions, classes + 1] int32 a program: with a character of a class next (the last: with
+              none), at which instruction of those that a SPLIT leads to there is something to decide, -1 where nothing
+              can match; of other instructions, -1 or themselves
     """
 
     classes: npt.NDArray[np.uint8]
     sets: npt.NDArray[np.bool_]
     code: tuple[npt.NDArray[np.int32], ...]
     begins: tuple[npt.NDArray[np.bool_], ...]
+    ways: tuple[npt.NDArray[np.int32], ...]
 
 
 Ranges = tuple[tuple[int, int], ...]
@@ -220,39 +225,74 @@ def programs(patterns: Sequence[str]) -> Programs:
         raise Unsupported(f"{len(kinds)} kinds of characters")
     classes = np.repeat(of_edge.reshape(-1).astype(np.uint8), np.diff(edges, append=_CODE_POINTS))
     by_set = np.ascontiguousarray(kinds.T)
-    return Programs(classes, by_set, tuple(code), tuple(_begins(each, by_set) for each in code))
+    begins = tuple(_begins(each, by_set) for each in code)
+    return Programs(classes, by_set, tuple(code), begins, tuple(_ways(each, by_set) for each in code))
 
 
 def _begins(code: npt.NDArray[np.int32], sets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which characters a match may begin with; all where it may be empty."""
-    found = np.zeros(sets.shape[1], np.bool_)
-    seen: set[int] = set()
-    todo = [0]
+    """See `Programs`; all where a match may be empty."""
+    classes = sets.shape[1]
+    found = np.zeros((classes + 1, classes), np.bool_)
+    reached: dict[int, npt.NDArray[np.bool_]] = {}  # instruction -> what may stand before a match that comes there
+    todo = [(0, np.ones(classes + 1, np.bool_))]
     while todo:
-        at = todo.pop()
-        if at in seen:
+        at, before = todo.pop()
+        before = before & ~reached.get(at, np.zeros(classes + 1, np.bool_))
+        if not before.any():
             continue
-        seen.add(at)
+        reached[at] = reached.get(at, before) | before
         op, a, b = code[at].tolist()
         if op == SET:
-            found |= sets[a]
+            found[before] |= sets[a]
         elif op == SPLIT:
-            todo += [a, b]
+            todo += [(a, before), (b, before)]
         elif op == JUMP:
-            todo.append(a)
+            todo.append((a, before))
         elif op in (MATCH, END):
-            found[:] = True
+            found[before] = True
+        elif op in (AROUND, NOT_AROUND) and b == -1:
+            inside = np.append(False, sets[a])
+            todo.append((at + 1, before & (inside if op == AROUND else ~inside)))
+        elif op == BEGIN:
+            todo.append((at + 1, before & (np.arange(classes + 1) == 0)))
         else:
-            todo.append(at + 1)
+            todo.append((at + 1, before))
     return found
 
 
+def _ways(code: npt.NDArray[np.int32], sets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """See `Programs`."""
+    classes = sets.shape[1]
+    ways = np.full((len(code), classes + 1), -1, np.int32)
+    every, ending = np.ones(classes + 1, np.bool_), np.arange(classes + 1) == classes
+    while True:  # until nothing changes: a repetition leads back
+        before = ways.copy()
+        for at in range(len(code) - 1, -1, -1):
+            op, a, b = code[at].tolist()
+            if op == SPLIT:
+                both = (ways[a] >= 0) & (ways[b] >= 0)
+                ways[at] = np.where(both, at, np.maximum(ways[a], ways[b]))
+                continue
+            if op == SET:
+                can = np.append(sets[a], False)
+            elif op == END:
+                can = ending
+            elif op == MATCH:
+                can = every
+            else:
+                can = ways[a if op == JUMP else at + 1] >= 0
+            ways[at] = np.where(can, at, -1)
+        if np.array_equal(ways, before):
+            return ways
+
+
 @njit(error_model="numpy")
-def match_at(kinds, low, high, place, code, sets, stack):  # type: ignore[no-untyped-def]
+def match_at(kinds, low, high, place, code, ways, sets, stack):  # type: ignore[no-untyped-def]
     """Where the first match of the program that begins at `place` ends, -1 without one.
 
     kinds: classes of characters, of which those of the string are kinds[low:high].  stack: [STACK, 2] int32.
     """
+    none = ways.shape[1] - 1
     depth = 0
     at = 0
     i = place
@@ -265,10 +305,14 @@ def match_at(kinds, low, high, place, code, sets, stack):  # type: ignore[no-unt
             i += 1
             at += 1
         elif op == SPLIT:
-            stack[depth, 0] = code[U(at), 2]
-            stack[depth, 1] = i
-            depth += 1
-            at = a
+            way = ways[U(at), U(kinds[U(i)] if i < high else none)]
+            if way == at:
+                stack[depth, 0] = code[U(at), 2]
+                stack[depth, 1] = i
+                depth += 1
+                way = a
+            good = way >= 0
+            at = way
         elif op == JUMP:
             at = a
         elif op == AROUND or op == NOT_AROUND:
@@ -293,11 +337,17 @@ def match_at(kinds, low, high, place, code, sets, stack):  # type: ignore[no-unt
 
 
 @njit(error_model="numpy")
-def search(kinds, low, high, start, code, begins, sets, stack):  # type: ignore[no-untyped-def]
+def search(kinds, low, high, start, code, ways, begins, sets, stack):  # type: ignore[no-untyped-def]
     """Start and end of the leftmost match from `start` on, -1 and -1 without one; never an empty one at the end."""
+    before = np.int64(0)
+    if start > low:
+        before = np.int64(kinds[U(start - 1)]) + 1
     for place in range(start, high):
-        if begins[U(kinds[U(place)])]:
-            end = match_at(kinds, low, high, place, code, sets, stack)
+        kind = kinds[U(place)]
+        may_begin = begins[U(before), U(kind)]
+        before = np.int64(kind) + 1
+        if may_begin:
+            end = match_at(kinds, low, high, place, code, ways, sets, stack)
             if end >= 0:
                 return np.int64(place), end
     return np.int64(-1), np.int64(-1)

@@ -41,6 +41,10 @@ _ALIASES = {
 }  # fmt: skip
 
 
+# Patterns of whole lines look everywhere, the others at the start only.
+_CONTENT_RULES = tuple((language, bool(pattern.flags & re.M), pattern) for language, pattern in CONTENT_RULES)
+
+
 class Detected(NamedTuple):
     """A language, and by what it was told; both None where nothing tells it."""
 
@@ -89,13 +93,12 @@ def from_modeline(text: str) -> str | None:
 
 def first_lines(text: str, lines: int, most: int) -> str:
     """At most so many lines (ended by newlines) and characters of the beginning."""
-    head = text[:most]
     at = -1
     for _ in range(lines):
-        at = head.find("\n", at + 1)
+        at = text.find("\n", at + 1, most)
         if at < 0:
-            return head
-    return head[:at]
+            return text[:most]
+    return text[:at]
 
 
 def _last_lines(text: str) -> str:
@@ -144,9 +147,8 @@ def from_content(text: str) -> str | None:
     head = "\n" + text[:FIRST_CHARS]
     if "\0" in head:
         return None
-    for language, pattern in CONTENT_RULES:
-        # patterns of whole lines look everywhere, the others at the start only
-        if pattern.search(head) if pattern.flags & re.M else pattern.match(head, 1):
+    for language, everywhere, pattern in _CONTENT_RULES:
+        if pattern.search(head) if everywhere else pattern.match(head, 1):
             return language
     return None
 

@@ -19,7 +19,10 @@ class AnyOf(NamedTuple):
         return re.M
 
     def search(self, text: str) -> re.Match[str] | None:
-        return next((found for pattern in self.patterns if (found := pattern.search(text))), None)
+        for pattern in self.patterns:  # no generator: this is asked of every file without a telling name
+            if found := pattern.search(text):
+                return found
+        return None
 
     def match(self, text: str, at: int) -> re.Match[str] | None:
         return next((found for pattern in self.patterns if (found := pattern.match(text, at))), None)

@@ -42,7 +42,7 @@ from quality_signals.dclm_views import (
     scan,
 )
 from quality_signals.edits import edits_column, edits_field
-from quality_signals.families import VERDICT_FIELDS, Rule, family_batch, ratios
+from quality_signals.families import VERDICT_FIELDS, Rule, numbers_batch, ratios
 from quality_signals.text_batch import Ints, SharedTexts, TextBatch
 
 # Rules of the edits; the first seven are steps of the reference, under our names.
@@ -508,8 +508,4 @@ class RefinedWebDclm:
         values = {f"emptied_by_{name}": (found.emptied == at).astype(np.float64) for at, name in enumerate(STEPS)}
         values["no_words"] = (before == 0).astype(np.float64)
         values["removed_words_ratio"] = ratios(before - after, before)
-        columns = [
-            pa.array(np.ascontiguousarray(column), mask=found.emptied >= 0 if name == "n_words_left" else None)
-            for name, column in found.numbers.items()
-        ]
-        return family_batch(texts, RULES, values, [*columns, found.edits], SCHEMA)
+        return numbers_batch(texts, RULES, values, found.numbers, SCHEMA, more=[found.edits])

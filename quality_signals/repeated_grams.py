@@ -7,12 +7,14 @@ if their words written together are: ("ab", "c") equals ("a", "bc").
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
-from quality_signals.codepoints import mix
+from quality_signals.codepoints import mix, room
 from quality_signals.compiled import njit
-from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, top_gram, workspace
+from quality_signals.ngrams import hash_bits, longer_grams, pair_grams, repeated_grams, top_gram, workspace
 from quality_signals.strings import Strings
 from quality_signals.text_batch import TextBatch
 
@@ -22,54 +24,76 @@ U = np.uint64
 
 TOP = (2, 3, 4)
 REPEATED = (5, 6, 7, 8, 9, 10)
+MOST_WORDS = (1 << 31) - 16  # of a text: places are int32
 
 # Bytes by which places that may repeat are found first, five bits of each: an n-gram of at least so many that occurs
 # twice begins at two words with the same following bytes.  Fewer leave more places that only seem to repeat, more
 # leave more n-grams that are too short to be told so.
 _SIGHT = 12
+_SIGHT_BITS = U(5 * _SIGHT)
 _SIGHT_MASK = U((1 << 5 * _SIGHT) - 1)
 
 _BASE = U(0x9E3779B97F4A7C15)
-_INVERSE = U(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _HALF = U(32)
 _LOW = U(0xFFFFFFFF)
-# Columns of the facts of a word.
-_HEAD, _SUM, _POWER, _BACK, _CHARS, _SIZE = range(6)
+_POWERS = 1 << 10  # of the base that are looked up
 
 
 @njit(error_model="numpy")
-def _word_facts(utf8, offsets, facts):  # type: ignore[no-untyped-def]
-    """The first _SIGHT bytes, the first lowest; byte 0 + byte 1 * base + byte 2 * base ** 2 + ... (each one more than
-    it is); the base to the number of bytes, and its inverse; code points; bytes."""
+def _word_sights(utf8, offsets, sights):  # type: ignore[no-untyped-def]
     for word in range(len(offsets) - 1):
         start = offsets[word]
-        size = offsets[word + 1] - start
-        head = U(0)
-        total = U(0)
-        power = U(1)
-        back = U(1)
-        characters = U(0)
+        size = min(offsets[word + 1] - start, _SIGHT)
+        sight = U(size) << _SIGHT_BITS
         for k in range(size):
-            c = U(utf8[U(start + k)])
-            if k < _SIGHT:
-                head |= (c & U(31)) << U(5 * k)
-            total += (c + U(1)) * power
-            power *= _BASE
-            back *= _INVERSE
-            characters += U((c & U(0xC0)) != U(0x80))
-        facts[word, _HEAD] = head
-        facts[word, _SUM] = total
-        facts[word, _POWER] = power
-        facts[word, _BACK] = back
-        facts[word, _CHARS] = characters
-        facts[word, _SIZE] = size
+            sight |= U(utf8[U(start + k)] & 31) << U(5 * k)
+        sights[word] = sight
 
 
-def word_facts(words: TextBatch) -> npt.NDArray[np.uint64]:
-    """Facts of `strings.Strings`."""
-    facts = np.empty((len(words), 8), np.uint64)  # a cache line
-    _word_facts(words.utf8, words.byte_offsets, facts)
-    return facts
+def word_sights(words: TextBatch) -> npt.NDArray[np.uint64]:
+    """Facts of `strings.Strings`: the first _SIGHT bytes, the first lowest, and above them how many they are."""
+    sights = np.empty(len(words), np.uint64)
+    _word_sights(words.utf8, words.byte_offsets, sights)
+    return sights
+
+
+@njit(error_model="numpy")
+def _word_sums(utf8, offsets, sums):  # type: ignore[no-untyped-def]
+    for word in range(len(offsets) - 1):
+        total = U(0)
+        for k in range(U(offsets[word]), U(offsets[word + 1])):
+            total = total * _BASE + U(utf8[k]) + U(1)
+        sums[word, 0] = total
+        sums[word, 1] = offsets[word + 1] - offsets[word]
+
+
+def word_sums(words: TextBatch) -> npt.NDArray[np.uint64]:
+    """Facts of `strings.Strings`, [words, 2]: the bytes, each one more than it is, as the digits of a number of the
+    base; and how many they are."""
+    sums = np.empty((len(words), 2), np.uint64)
+    _word_sums(words.utf8, words.byte_offsets, sums)
+    return sums
+
+
+@lru_cache(maxsize=1)
+def _powers() -> npt.NDArray[np.uint64]:
+    """The base to 0, 1, 2, ..."""
+    return np.cumprod(np.append(U(1), np.full(_POWERS - 1, _BASE)), dtype=np.uint64)
+
+
+@njit(error_model="numpy")
+def _power(size, powers):  # type: ignore[no-untyped-def]
+    """The base to the power of `size`."""
+    if size < len(powers):
+        return powers[U(size)]
+    found = U(1)
+    square = _BASE
+    while size:
+        if size & 1:
+            found *= square
+        square *= square
+        size >>= 1
+    return found
 
 
 @njit(error_model="numpy")
@@ -101,76 +125,86 @@ def _equal(a, b, n, utf8, bounds):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _repeats(ids, words, facts, utf8, bounds, room, repeated):  # type: ignore[no-untyped-def]
+def _places(ids, words, sights, work, spots, places):  # type: ignore[no-untyped-def]
+    """Fills `places` with the words at which an n-gram of at least five may begin that occurs twice.  Returns how many.
+
+    Without branches: they are not to be foreseen.  spots: room for the words.
+    """
+    bits = hash_bits(words)
+    seen = work.slots.view(np.uint8)[: np.int64(1) << np.int64(bits)]
+    seen[:] = 0
+    shift = U(64) - bits
+    ahead = U(0)
+    # Bytes of this word and the four behind it, each no more than _SIGHT.
+    sizes = s1 = s2 = s3 = s4 = U(0)
+    for i in range(words - 1, -1, -1):
+        sight = sights[U(ids[U(i)])]
+        size = sight >> _SIGHT_BITS
+        ahead = (sight | ahead << (U(5) * size)) & _SIGHT_MASK
+        spot = (ahead * _BASE) >> shift
+        seen[spot] = min(seen[spot] + 1, 2)
+        sizes = size + s1 + s2 + s3 + s4
+        s4 = s3
+        s3 = s2
+        s2 = s1
+        s1 = size
+        # An n-gram of fewer bytes has others behind it among its first ones: such a place is looked at in any case.
+        spots[U(i)] = spot | U(sizes < U(_SIGHT)) << _HALF
+    count = np.int64(0)
+    for i in range(words - 4):
+        spot = spots[U(i)]
+        places[U(count)] = i
+        count += (seen[spot & _LOW] > 1) | (spot > _LOW)
+    seen[:] = 0
+    return count
+
+
+@njit(error_model="numpy")
+def _repeats(ids, words, strings, powers, work, room, repeated):  # type: ignore[no-untyped-def]
     """Characters of repeated 5- to 10-grams: from left to right an n-gram seen before counts and the scan jumps
     behind it, another is remembered and the scan moves one word.
 
-    facts: as in `word_facts`.  room: see `_of_texts`.
+    strings, work, room: see `_of_texts`.
     """
-    slots, used, seen, spots, places, sums, backs, sizes, chars = room
+    sights, word_sums, lengths, utf8, bounds = strings
+    slots, used, places, sums, sizes = room
     repeated[:] = 0
     if words < 5:
         return
-    # How often the first _SIGHT bytes from each word on, or others with the same spot, are seen.
-    bits = U(6)
-    while U(1) << bits < U(16 * words):
-        bits += U(1)
-    seen[: np.int64(1) << np.int64(bits)] = 0
-    shift = U(64) - bits
-    ahead = U(0)
-    for i in range(words - 1, -1, -1):
-        row = U(ids[U(i)])
-        size = facts[row, _SIZE]
-        ahead = facts[row, _HEAD] | ((ahead << (U(5) * size)) & _SIGHT_MASK if size < U(_SIGHT) else U(0))
-        spot = (ahead * _BASE) >> shift
-        spots[U(i)] = spot
-        seen[spot] = min(seen[spot] + 1, 2)
-    # The bytes of the words a, ..., b - 1 written together have the hash (sums[b] - sums[a]) * backs[a].
+    count = _places(ids, words, sights, work, sums, places)
+    if count < 2:
+        return
+    # The bytes of the words a, ..., b - 1 written together have the hash sums[b] - sums[a] * base ** their number.
     total = U(0)
-    power = U(1)
-    back = U(1)
-    at = np.int32(0)
-    at_char = np.int32(0)
+    at = U(0)
     for i in range(words):
         row = U(ids[U(i)])
         sums[U(i)] = total
-        backs[U(i)] = back
         sizes[U(i)] = at
-        chars[U(i)] = at_char
-        total += facts[row, _SUM] * power
-        power *= facts[row, _POWER]
-        back *= facts[row, _BACK]
-        at += facts[row, _SIZE]
-        at_char += facts[row, _CHARS]
-    sums[words] = total
-    sizes[words] = at
-    chars[words] = at_char
-    # An n-gram of fewer bytes has others behind it among its first ones: such a place is looked at in any case.
-    count = 0
-    for i in range(words - 4):
-        places[U(count)] = i
-        count += (seen[U(spots[U(i)])] > 1) | (sizes[U(i + 5)] - sizes[U(i)] < _SIGHT)
+        size = word_sums[row, 1]
+        total = total * _power(size, powers) + word_sums[row, 0]
+        at += size
+    sums[U(words)] = total
+    sizes[U(words)] = at
+    capacity = np.int64(8)
+    while capacity < 2 * count:
+        capacity *= 2
+    mask = U(capacity - 1)
     for n in range(5, 11):
-        if count < 2:
-            return
-        capacity = np.int64(8)
-        while capacity < 2 * count:
-            capacity *= 2
-        mask = U(capacity - 1)
         if used[0] + words >= 1 << 32:
             slots[:] = U(0)
             used[0] = 0
         base = U(used[0])
         behind = 0
         for number in range(count):
-            i = places[U(number)]
+            i = np.int64(places[U(number)])
             if i < behind:
                 continue
             end = i + n
             if end > words:
                 break
             size = sizes[U(end)] - sizes[U(i)]
-            h = mix((sums[U(end)] - sums[U(i)]) * backs[U(i)] ^ U(size))
+            h = mix(sums[U(end)] - sums[U(i)] * _power(size, powers))
             slot = h & mask
             tag = h >> _HALF
             other = np.int64(-1)
@@ -183,7 +217,8 @@ def _repeats(ids, words, facts, utf8, bounds, room, repeated):  # type: ignore[n
                     other = np.int64(-1)
                 slot = (slot + U(1)) & mask
             if other >= 0:
-                repeated[n - 5] += chars[U(end)] - chars[U(i)]
+                for k in range(U(i), U(end)):
+                    repeated[n - 5] += lengths[U(ids[k])]
                 behind = end
             else:
                 slots[slot] = tag << _HALF | (base + U(i + 1))
@@ -191,28 +226,29 @@ def _repeats(ids, words, facts, utf8, bounds, room, repeated):  # type: ignore[n
 
 
 @njit(error_model="numpy")
-def _of_texts(ids, offsets, facts, utf8, bounds, work, room, top, repeated):  # type: ignore[no-untyped-def]
-    """room: slots [power of two] uint64, zeros: the upper half of a hash, and the place of a word one more than
-    `used[0]`, which what is left of others does not reach; used [1] int64; seen [eight times the slots] uint8; and with
-    room for one more than the words of the longest text: spots and places int32, sums and backs uint64, sizes and chars
-    int32."""
+def _of_texts(ids, offsets, strings, powers, work, room, top, repeated):  # type: ignore[no-untyped-def]
+    """strings: of all words `word_sights`, `word_sums`, code points, and `Strings.utf8` and `bounds`.
+    work: of `ngrams.workspace`.  room: slots [power of two] uint64, zeros: the upper half of a hash, and the place
+    of a word one more than `used[0]`, which what is left of others does not reach; used [1] int64; and with room for
+    one more than the words of the longest text: places int32, sums and sizes uint64."""
+    lengths = strings[2]
     for text in range(len(offsets) - 1):
         low = offsets[text]
         words = offsets[text + 1] - low
         top[text] = -1
-        start_grams(ids, low, offsets[text + 1], work)
-        left = repeated_words(words, work)
+        left, distinct = pair_grams(ids, low, offsets[text + 1], work)
         for n in range(2, 5):
             if words < n:
                 break
-            left, distinct = longer_grams(left, work)
+            if n > 2:
+                left, distinct = longer_grams(left, work)
             best, most = top_gram(distinct, work)
             characters = np.int64(n - 1)
             for k in range(low + best, low + best + n):
-                characters += np.int64(facts[U(ids[U(k)]), _CHARS])
+                characters += lengths[U(ids[U(k)])]
             top[text, n - 2] = most * characters
             left = repeated_grams(left, work)
-        _repeats(ids[low : low + words], words, facts, utf8, bounds, room, repeated[text])
+        _repeats(ids[low : low + words], words, strings, powers, work, room, repeated[text])
 
 
 def count_repeated(ids: Ids, offsets: Ints, words: Strings) -> tuple[Ints, Ints]:
@@ -221,23 +257,22 @@ def count_repeated(ids: Ids, offsets: Ints, words: Strings) -> tuple[Ints, Ints]
     ids: the words as numbers in `words`, those of text i are ids[offsets[i]:offsets[i + 1]].
     returns top [texts, 3]: characters (single blanks between the words included) times occurrences of the most frequent
     2-, 3- and 4-gram, the first seen of several, one that occurs once too, -1 without one; and repeated [texts, 6]:
-    characters of 5- to 10-grams seen before.  Memory: about 120 bytes a word of the longest text.
+    characters of 5- to 10-grams seen before.  Memory: about 120 bytes a word of the longest text.  Raises ValueError
+    for a text of more than MOST_WORDS words.
     """
     texts = len(offsets) - 1
-    most = int(np.diff(offsets).max(initial=0))
-    facts = words.facts(word_facts)
-    slots = max(8, 1 << (2 * most).bit_length())
+    counts = np.diff(offsets)
+    most = int(counts.max(initial=0))
+    if most > MOST_WORDS:
+        raise ValueError(f"text {int(counts.argmax())} of the batch has {most} words, at most {MOST_WORDS} are allowed")
     top, repeated = np.zeros((texts, len(TOP)), np.int64), np.zeros((texts, len(REPEATED)), np.int64)
-    room = (
-        np.zeros(slots, np.uint64),
+    of_grams = (
+        np.zeros(max(8, 1 << (2 * most).bit_length()), np.uint64),
         np.zeros(1, np.int64),
-        np.empty(max(64, 8 * slots), np.uint8),
-        np.empty(most + 1, np.int32),
-        np.empty(most + 1, np.int32),
-        np.empty(most + 1, np.uint64),
-        np.empty(most + 1, np.uint64),
-        np.empty(most + 1, np.int32),
-        np.empty(most + 1, np.int32),
+        room(most + 1, np.int32),
+        room(most + 1, np.uint64),
+        room(most + 1, np.uint64),
     )
-    _of_texts(ids, offsets, facts, words.utf8, words.bounds, workspace(most, words.known), room, top, repeated)
+    strings = (words.facts(word_sights), words.facts(word_sums), words.lengths, words.utf8, words.bounds)
+    _of_texts(ids, offsets, strings, _powers(), workspace(most, words.known), of_grams, top, repeated)
     return top, repeated

@@ -1,6 +1,6 @@
 """The rules of `words.WordSplitter` in compiled code: many runs of non-space characters to the sizes of their words.
 
-Whether a rest is a URL stays a question to `re`: it is asked for runs with a dot whose rest comes that far.
+Whether a rest is a URL stays a question to `re`: it is asked for runs whose rest comes that far and may be one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ Points = npt.NDArray[np.uint32]
 
 _ODD = U(0x9E3779B97F4A7C15)
 _DOT = ord(".")
+_IP_DOTS = 3  # of an address in digits
 # What is known of a rest that may be a URL.
 _NOT_ASKED, _IS_URL, _NO_URL = 0, 1, 2
 
@@ -69,24 +70,55 @@ def _exception(points, low, high, table):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _suffix(kinds, low, high, suffix_chars, code, begins, sets, stack):  # type: ignore[no-untyped-def]
+def _suffix(kinds, low, high, suffix_chars, suffix, sets, stack):  # type: ignore[no-untyped-def]
     """As `WordSplitter._suffix`: the size of the suffix of the rest."""
+    code, ways, begins = suffix
     edge = high - suffix_chars if suffix_chars >= 0 else low
     if edge > low:
-        start, end = search(kinds, low, high, edge, code, begins, sets, stack)
+        start, end = search(kinds, low, high, edge, code, ways, begins, sets, stack)
         if start != edge:
             return end - start
-    start, end = search(kinds, low, high, low, code, begins, sets, stack)
+    start, end = search(kinds, low, high, low, code, ways, begins, sets, stack)
     return end - start
 
 
 @njit(error_model="numpy")
+def _only_letters(points, low, high):  # type: ignore[no-untyped-def]
+    """Whether points[low:high] are letters of ASCII; from the end, where most others stand."""
+    for i in range(high - 1, low - 1, -1):
+        c = points[U(i)] | np.uint32(32)
+        if c < 97 or c > 122:
+            return False
+    return True
+
+
+@njit(error_model="numpy")
+def _may_be_url(points, low, high):  # type: ignore[no-untyped-def]
+    """Whether points[low:high] have a dot as the pattern of URLs asks for one: behind a letter or digit, and before two
+    small letters of a domain; or dots before digits as an address has them."""
+    digits = 0
+    for i in range(low + 1, high - 1):
+        if points[U(i)] != _DOT:
+            continue
+        a = points[U(i - 1)]
+        b = points[U(i + 1)]
+        digits += b >= 128 or 48 <= b <= 57
+        named = a >= 128 or 48 <= a <= 57 or 97 <= a | np.uint32(32) <= 122
+        if named and i + 2 < high and (b >= 128 or 97 <= b <= 122):
+            c = points[U(i + 2)]
+            if c >= 128 or 97 <= c <= 122:
+                return True
+    return digits >= _IP_DOTS
+
+
+@njit(error_model="numpy")
 def _divide_runs(  # type: ignore[no-untyped-def]
-    points, kinds, bounds, most_chars, anchored, suffix_chars, patterns, table, answers, asked, stack, sizes, counts
+    points, kinds, bounds, options, patterns, table, answers, asked, stack, sizes, counts
 ):
     """Fills sizes from bounds[run] on with those of the words of the run, and counts; or a count of -1, and asked[run]
     with the rest of which it must be known whether it is a URL."""
-    prefix, prefix_begins, suffix, suffix_begins, infix, infix_begins, sets = patterns
+    most_chars, anchored, letters_whole, suffix_chars = options
+    (prefix, prefix_ways, prefix_begins), suffix, (infix, infix_ways, infix_begins), sets = patterns
     _, _, _, _, exception_sizes, exception_bounds = table
     for run in range(len(bounds) - 1):
         if counts[run] > 0:
@@ -106,12 +138,17 @@ def _divide_runs(  # type: ignore[no-untyped-def]
             if found >= 0:
                 break
             last = high - low
+            if letters_whole and _only_letters(points, low, high):
+                sizes[front] = last
+                front += 1
+                low = high
+                break
             head = np.int64(0)
             if anchored:
-                if prefix_begins[U(kinds[U(low)])]:
-                    head = max(match_at(kinds, low, high, low, prefix, sets, stack) - low, 0)
+                if prefix_begins[0, U(kinds[U(low)])]:
+                    head = max(match_at(kinds, low, high, low, prefix, prefix_ways, sets, stack) - low, 0)
             else:
-                start, end = search(kinds, low, high, low, prefix, prefix_begins, sets, stack)
+                start, end = search(kinds, low, high, low, prefix, prefix_ways, prefix_begins, sets, stack)
                 head = end - start
             if head:
                 found = _exception(points, low + head, high, table)
@@ -120,7 +157,7 @@ def _divide_runs(  # type: ignore[no-untyped-def]
                     front += 1
                     low += head
                     break
-            tail = _suffix(kinds, low + head, high, suffix_chars, suffix, suffix_begins, sets, stack)
+            tail = _suffix(kinds, low + head, high, suffix_chars, suffix, sets, stack)
             if tail:
                 found = _exception(points, low, high - tail, table)
                 if found >= 0:
@@ -150,15 +187,11 @@ def _divide_runs(  # type: ignore[no-untyped-def]
                     front += 1
             else:
                 answer = answers[run]
-                if answer == _NOT_ASKED:
-                    for i in range(low, high):
-                        if points[i] == _DOT:
-                            asked[run, 0] = low
-                            asked[run, 1] = high
-                            counts[run] = -1
-                            break
-                    if counts[run] < 0:
-                        continue
+                if answer == _NOT_ASKED and _may_be_url(points, low, high):
+                    asked[run, 0] = low
+                    asked[run, 1] = high
+                    counts[run] = -1
+                    continue
                 if answer == _IS_URL:
                     sizes[front] = high - low
                     front += 1
@@ -166,7 +199,7 @@ def _divide_runs(  # type: ignore[no-untyped-def]
                     word = low
                     place = low
                     while True:
-                        start, end = search(kinds, low, high, place, infix, infix_begins, sets, stack)
+                        start, end = search(kinds, low, high, place, infix, infix_ways, infix_begins, sets, stack)
                         if start < 0:
                             break
                         place = max(end, start + 1)
@@ -193,24 +226,25 @@ class RuleDivision:
 
     patterns       prefix, suffix and infix
     exceptions     runs that are divided as listed
+    anchored       whether a prefix is looked for at the beginning only
+    letters_whole  whether no rule divides letters of ASCII but an exception
     suffix_chars   where a suffix with a bound can start, from the end; None without a bound
-    is_url         asked only of what holds a dot
+    is_url         asked only where `_may_be_url`
     """
 
     def __init__(
         self,
         patterns: Programs,
         anchored: bool,
+        letters_whole: bool,
         suffix_chars: int | None,
         exceptions: dict[str, Sizes],
         is_url: Callable[[str], Any],
         most_chars: int,
     ) -> None:
-        prefix, suffix, infix = patterns.code
-        of_prefix, of_suffix, of_infix = patterns.begins
         self._classes = patterns.classes
-        self._patterns = (prefix, of_prefix, suffix, of_suffix, infix, of_infix, patterns.sets)
-        self._options = (most_chars, anchored, -1 if suffix_chars is None else suffix_chars)
+        self._patterns = (*zip(patterns.code, patterns.ways, patterns.begins, strict=True), patterns.sets)
+        self._options = (most_chars, anchored, letters_whole, -1 if suffix_chars is None else suffix_chars)
         self._is_url = is_url
         keys = np.frombuffer("".join(exceptions).encode("utf-32-le"), np.uint32)
         bounds = np.cumsum([0, *map(len, exceptions)], dtype=np.int64)
@@ -227,17 +261,17 @@ class RuleDivision:
         returns [runs] and [words] int64.  Not for several threads at once.
         """
         runs = len(bounds) - 1
-        kinds = self._classes[points]
+        kinds = self._classes.take(points)
         sizes, counts = np.empty(len(points), np.int64), np.zeros(runs, np.int64)
         answers, asked = np.zeros(runs, np.int8), np.empty((runs, 2), np.int64)
         arrays = (answers, asked, self._stack, sizes, counts)
-        _divide_runs(points, kinds, bounds, *self._options, self._patterns, self._table, *arrays)
+        _divide_runs(points, kinds, bounds, self._options, self._patterns, self._table, *arrays)
         open_ = np.flatnonzero(counts < 0)
         if len(open_):
             for run, (low, high) in zip(open_.tolist(), asked[open_].tolist(), strict=True):
                 rest = points[low:high].tobytes().decode("utf-32-le")
                 answers[run] = _IS_URL if self._is_url(rest) else _NO_URL
-            _divide_runs(points, kinds, bounds, *self._options, self._patterns, self._table, *arrays)
+            _divide_runs(points, kinds, bounds, self._options, self._patterns, self._table, *arrays)
         return counts, _compacted(sizes, bounds, counts)
 
 

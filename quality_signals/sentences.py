@@ -48,11 +48,25 @@ def mark_table() -> npt.NDArray[np.uint8]:
 
 
 @njit(error_model="numpy")
+def begins_behind_stop(points, marks, word_points, at, low, high):  # type: ignore[no-untyped-def]
+    """Whether spaCy's sentencizer begins a sentence with the word word_points[low:high], or with the white space
+    before it, where a stop mark has come; the word before ends at `at`.
+
+    A word that is no punctuation begins one, and so does white space other than a single blank.
+    """
+    if low - at > 1 or (low - at == 1 and points[at] != 32):
+        return True
+    for i in range(low, high):
+        if not marks[word_points[i]] & PUNCTUATION:
+            return high - low > 1 or not marks[word_points[low]] & STOP
+    return False
+
+
+@njit(error_model="numpy")
 def _by_words(  # type: ignore[no-untyped-def]
     points, classes, marks, word_points, word_starts, word_ends, word_offsets, starts, ends, offsets, chosen, counts
 ):
-    """Counts of spaCy's sentencizer for the chosen lines: a word that is no punctuation after a stop mark begins a
-    sentence, and so does white space other than a single blank between words."""
+    """Counts of spaCy's sentencizer for the chosen lines."""
     for text in range(len(offsets) - 1):
         word = word_offsets[text]
         last = word_offsets[text + 1]
@@ -67,19 +81,12 @@ def _by_words(  # type: ignore[no-untyped-def]
             stopped = False
             at = start
             while word < last and word_starts[word] < end:
-                if stopped:
-                    low = word_starts[word]
-                    blank = low - at > 1 or (low - at == 1 and points[at] != 32)
-                    punctuation = True
-                    for i in range(low, word_ends[word]):
-                        punctuation &= (marks[word_points[i]] & PUNCTUATION) != 0
-                    stop = word_ends[word] - low == 1 and (marks[word_points[low]] & STOP) != 0
-                    if blank or not (punctuation or stop):
-                        count += 1
-                        stopped = stop and blank
-                elif word_ends[word] - word_starts[word] == 1:
-                    stopped = (marks[word_points[word_starts[word]]] & STOP) != 0
-                at = word_ends[word]
+                low = word_starts[word]
+                end_of_word = word_ends[word]
+                if not stopped or begins_behind_stop(points, marks, word_points, at, low, end_of_word):
+                    count += stopped
+                    stopped = end_of_word - low == 1 and (marks[word_points[low]] & STOP) != 0
+                at = end_of_word
                 word += 1
             left = end - at
             if stopped and at < end and classes[points[at]] & SPACE and (left > 1 or points[at] != 32):

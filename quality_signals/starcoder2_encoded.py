@@ -90,16 +90,25 @@ def _find(points, offsets, table, kinds, marks, longest, covered):  # type: igno
     for text in range(len(offsets) - 1):
         begin, end = offsets[text], offsets[text + 1]
         most = np.int64(0)
-        run = begin  # of Base64
+        run = begin
+        while run + MIN_BASE64 <= end:
+            # Backwards from the last character that a run of the least length has: most begin after it.
+            at = run + MIN_BASE64 - 1
+            while at >= run and points[at] < 256 and kinds[points[at]] & 1:
+                at -= 1
+            if at >= run:
+                run = at + 1
+                continue
+            at = run + MIN_BASE64
+            while at < end and points[at] < 256 and kinds[points[at]] & 1:
+                at += 1
+            most = max(most, at - run)
+            marks[run:at] = 1
+            run = at + 1
         hex_after = escape_after = begin  # where the last match ended
         for i in range(begin, end):
             c = points[i]
             kind = kinds[c] if c < 256 else np.uint8(0)
-            if not kind & 1:
-                if i - run >= MIN_BASE64:
-                    most = max(most, i - run)
-                    marks[run:i] = 1
-                run = i + 1
             # a byte has its two digits side by side, behind a mark or not
             if kind & 2 and i >= hex_after and i + 1 < end:
                 d = points[i + 1]
@@ -125,9 +134,6 @@ def _find(points, offsets, table, kinds, marks, longest, covered):  # type: igno
                     most = max(most, at - i)
                     marks[i:at] = 1
                     escape_after = at
-        if end - run >= MIN_BASE64:
-            most = max(most, end - run)
-            marks[run:end] = 1
         longest[text] = most
         total = np.int64(0)
         if most > 0:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from quality_signals.codepoints import mix
 from quality_signals.compiled import njit
-from quality_signals.text_batch import TextBatch
+from quality_signals.text_batch import TextBatch, decode
 
 Bytes = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.int32]
@@ -148,6 +148,16 @@ def _move(slots, larger):  # type: ignore[no-untyped-def]
         larger[slot] = U(number + 1) | mix(slots[number]) >> U(32) << U(32)
 
 
+@njit(error_model="numpy")
+def _gather(chars, bounds, numbers, utf8):  # type: ignore[no-untyped-def]
+    """Fills utf8 with the bytes of the strings of these numbers, one behind the other."""
+    at = U(0)
+    for k in range(len(numbers)):
+        for i in range(U(bounds[numbers[k]]), U(bounds[numbers[k] + 1])):
+            utf8[at] = chars[i]
+            at += U(1)
+
+
 def roomier(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """The array, or one of at least twice its size with its values in front."""
     if size <= len(array):
@@ -201,24 +211,33 @@ class Strings:
 
     def numbers_at(self, points: npt.NDArray[np.uint32], starts: Ints, ends: Ints) -> Ids:
         """The same for strings given in code points."""
-        utf8 = np.frombuffer(points.tobytes().decode("utf-32-le").encode(), np.uint8)
-        if len(utf8) != len(points):
-            places = np.append(np.flatnonzero((utf8 & 0xC0) != 0x80), len(utf8))
+        return self.numbers_in(np.frombuffer(points.tobytes().decode("utf-32-le").encode(), np.uint8), starts, ends)
+
+    def numbers_in(self, utf8: Bytes, starts: Ints, ends: Ints) -> Ids:
+        """The same for the code points starts[k]:ends[k] of the UTF-8."""
+        places = np.flatnonzero((utf8 & 0xC0) != 0x80)
+        if len(places) != len(utf8):
+            places = np.append(places, len(utf8))
             starts, ends = places[starts], places[ends]
         return self.numbers(utf8, np.ascontiguousarray(starts), np.ascontiguousarray(ends))
 
-    def _raw(self, numbers: Ids) -> list[bytes]:
-        whole = self.utf8[: int(self.bounds[self.known])].tobytes()
-        lows, highs = self.bounds[numbers].tolist(), self.bounds[numbers + 1].tolist()
-        return [whole[low:high] for low, high in zip(lows, highs, strict=True)]
+    def gather(self, numbers: Ids) -> tuple[Bytes, Ints]:
+        """The bytes of these strings, one behind the other, and [strings + 1] where each begins in them."""
+        offsets = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(self.bounds[numbers + 1] - self.bounds[numbers], out=offsets[1:])
+        utf8 = np.empty(int(offsets[-1]), np.uint8)
+        _gather(self.utf8, self.bounds, numbers, utf8)
+        return utf8, offsets
 
     def strings(self, numbers: Ids) -> list[str]:
-        """The strings of these numbers.  Time grows with the bytes of all strings."""
-        return [raw.decode() for raw in self._raw(numbers)] if len(numbers) else []
+        """The strings of these numbers."""
+        utf8, offsets = self.gather(numbers)
+        whole, bounds = utf8.tobytes(), offsets.tolist()
+        return [whole[low:high].decode() for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
 
     def points(self, numbers: Ids) -> npt.NDArray[np.uint32]:
-        """Their code points, one string behind the other.  Likewise."""
-        return np.frombuffer(b"".join(self._raw(numbers)).decode().encode("utf-32-le"), np.uint32)
+        """Their code points, one string behind the other."""
+        return decode(self.gather(numbers)[0])
 
     def _grow(self, size: int) -> None:
         """Room for more strings, of which the next has `size` bytes."""

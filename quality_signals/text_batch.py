@@ -29,51 +29,71 @@ _ASCII_BYTES = np.uint64(16)  # that are looked at together
 
 
 @njit(error_model="numpy")
-def _decode(utf8, offsets, points, ends):  # type: ignore[no-untyped-def]
-    """Code points of valid UTF-8: text i is utf8[offsets[i]:offsets[i + 1]].  Returns their number."""
+def _decode(utf8, points):  # type: ignore[no-untyped-def]
+    """Code points of valid UTF-8.  Returns their number."""
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     at = np.uint64(0)
-    for text in range(len(offsets) - 1):
-        i = np.uint64(offsets[text])
-        end = np.uint64(offsets[text + 1])
-        while i < end:
-            while i + _ASCII_BYTES <= end:
-                all_bits = np.uint8(0)
-                for k in range(_ASCII_BYTES):
-                    all_bits |= utf8[i + k]
-                if all_bits >= 0x80:
-                    break
-                for k in range(_ASCII_BYTES):
-                    points[at + k] = utf8[i + k]
-                i += _ASCII_BYTES
-                at += _ASCII_BYTES
-            stop = min(i + _ASCII_BYTES, end)
-            while i < stop:
-                c = np.uint32(utf8[i])
-                if c < 0x80:
-                    points[at] = c
-                    i += one
-                elif c < 0xE0:
-                    points[at] = (c & np.uint32(0x1F)) << np.uint32(6) | np.uint32(utf8[i + one] & 0x3F)
-                    i += two
-                elif c < 0xF0:
-                    points[at] = (
-                        (c & np.uint32(0x0F)) << np.uint32(12)
-                        | np.uint32(utf8[i + one] & 0x3F) << np.uint32(6)
-                        | np.uint32(utf8[i + two] & 0x3F)
-                    )
-                    i += three
-                else:
-                    points[at] = (
-                        (c & np.uint32(0x07)) << np.uint32(18)
-                        | np.uint32(utf8[i + one] & 0x3F) << np.uint32(12)
-                        | np.uint32(utf8[i + two] & 0x3F) << np.uint32(6)
-                        | np.uint32(utf8[i + three] & 0x3F)
-                    )
-                    i += np.uint64(4)
-                at += one
-        ends[text + 1] = at
+    i = np.uint64(0)
+    end = np.uint64(len(utf8))
+    while i < end:
+        while i + _ASCII_BYTES <= end:
+            all_bits = np.uint8(0)
+            for k in range(_ASCII_BYTES):
+                all_bits |= utf8[i + k]
+            if all_bits >= 0x80:
+                break
+            for k in range(_ASCII_BYTES):
+                points[at + k] = utf8[i + k]
+            i += _ASCII_BYTES
+            at += _ASCII_BYTES
+        stop = min(i + _ASCII_BYTES, end)
+        while i < stop:
+            c = np.uint32(utf8[i])
+            if c < 0x80:
+                points[at] = c
+                i += one
+            elif c < 0xE0:
+                points[at] = (c & np.uint32(0x1F)) << np.uint32(6) | np.uint32(utf8[i + one] & 0x3F)
+                i += two
+            elif c < 0xF0:
+                points[at] = (
+                    (c & np.uint32(0x0F)) << np.uint32(12)
+                    | np.uint32(utf8[i + one] & 0x3F) << np.uint32(6)
+                    | np.uint32(utf8[i + two] & 0x3F)
+                )
+                i += three
+            else:
+                points[at] = (
+                    (c & np.uint32(0x07)) << np.uint32(18)
+                    | np.uint32(utf8[i + one] & 0x3F) << np.uint32(12)
+                    | np.uint32(utf8[i + two] & 0x3F) << np.uint32(6)
+                    | np.uint32(utf8[i + three] & 0x3F)
+                )
+                i += np.uint64(4)
+            at += one
     return np.int64(at)
+
+
+def decode(utf8: Bytes) -> npt.NDArray[np.uint32]:
+    """[characters] uint32, the code points of valid UTF-8."""
+    points = room(len(utf8), np.uint32)
+    return points[: _decode(utf8, points)]
+
+
+@njit(error_model="numpy")
+def _count_points(utf8, byte_offsets, offsets):  # type: ignore[no-untyped-def]
+    """Fills offsets [texts + 1] with the code points before each text."""
+    total = np.int64(0)
+    for text in range(len(byte_offsets) - 1):
+        start, end = np.uint64(byte_offsets[text]), np.uint64(byte_offsets[text + 1])
+        all_bits = np.uint8(0)
+        for i in range(start, end):
+            all_bits |= utf8[i]
+        total += np.int64(end - start)
+        if all_bits >= 0x80:
+            for i in range(start, end):
+                total -= (utf8[i] & 0xC0) == 0x80
+        offsets[text + 1] = total
 
 
 class TextBatch:
@@ -114,10 +134,12 @@ class TextBatch:
 
     @cached_property
     def _decoded(self) -> tuple[npt.NDArray[np.uint32], Ints]:
-        points = room(len(self.utf8), np.uint32)
+        points = decode(self.utf8)
+        if len(points) == len(self.utf8):
+            return points, self.byte_offsets
         offsets = np.zeros(len(self) + 1, np.int64)
-        count = _decode(self.utf8, self.byte_offsets, points, offsets)
-        return points[:count], offsets
+        _count_points(self.utf8, self.byte_offsets, offsets)
+        return points, offsets
 
     @property
     def points(self) -> npt.NDArray[np.uint32]:

@@ -8,6 +8,7 @@ chunks reach Python.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from quality_signals.chunks import Chunks, chunks
 from quality_signals.codepoints import room
 from quality_signals.compiled import njit
 from quality_signals.strings import U, Vocabulary, roomier, vocabulary
-from quality_signals.text_batch import TextBatch
+from quality_signals.text_batch import TextBatch, decode
 from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
 
 Bools = npt.NDArray[np.bool_]
@@ -230,14 +231,15 @@ class DividedChunks:
         self.counts = roomier(self.counts, strings.known)
         self.firsts = roomier(self.firsts, strings.known)
         self.marks = roomier(self.marks, strings.known)
-        points = strings.points(unknown)
+        utf8, _ = strings.gather(unknown)
+        points = decode(utf8)
         counts, sizes = self._sizes(points, _sums(strings.lengths[unknown]))
         ends = np.cumsum(sizes)
         used = self._used
         self.sizes = roomier(self.sizes, used + len(ends))
         self.pieces = roomier(self.pieces, used + len(ends))
         self.sizes[used : used + len(ends)] = sizes
-        pieces = self._vocabulary.words.numbers_at(points, ends - sizes, ends)
+        pieces = self._vocabulary.words.numbers_in(utf8, ends - sizes, ends)
         self.pieces[used : used + len(ends)] = pieces
         firsts = np.cumsum(counts) - counts
         self.marks[unknown] = self._marks_of(pieces, firsts, counts)
@@ -285,29 +287,42 @@ class DividedChunks:
                 _, every = _count_pieces(*given, self.counts, self.marks, words, unknown)
             return int(every)
 
-    def rejoined(self, ids: Ids, points: Points) -> tuple[Ints, Ints, Ids]:
-        """`WordSplitter.rejoined` of these chunks with single blanks between: starts, ends, numbers of words.
-
-        points: those of the stretch.  Remembered.
-        """
-        key = ids.tobytes()
-        found = self._stretches.get(key)
-        if found is None:
-            stretch = points.tobytes().decode("utf-32-le")
-            firsts, counts = self.firsts[ids], self.counts[ids].astype(np.int64)
-            before = np.cumsum(counts) - counts
-            sizes = self.sizes[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
-            gaps = np.zeros(len(sizes), np.int64)  # white space before each word
-            gaps[before[1:]] = 1
-            ends = np.cumsum(sizes + gaps)
-            starts, ends = self._splitter.rejoined(stretch, ends - sizes, ends)
-            words = [stretch[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
-            found = starts, ends, self._vocabulary.words.numbers_of(words)
-            if len(self._stretches) >= MAX_STRETCHES:
-                self._stretches = {}
+    def rejoined(self, stretches: Sequence[tuple[Ids, Points]]) -> list[tuple[Ints, Ints, Ids]]:
+        """`WordSplitter.rejoined` of each stretch, chunks with single blanks between and their points: starts, ends,
+        numbers of words.  Remembered."""
+        keys = [ids.tobytes() for ids, _ in stretches]
+        found: dict[bytes, tuple[Ints, Ints, Ids]] = {}
+        new: dict[bytes, tuple[str, Ints, Ints]] = {}
+        for key, (ids, points) in zip(keys, stretches, strict=True):
+            if key in self._stretches:
+                found[key] = self._stretches[key]
+            elif key not in new:
+                stretch = points.tobytes().decode("utf-32-le")
+                new[key] = stretch, *self._splitter.rejoined(stretch, *self._word_spans(ids))
+        words = [
+            stretch[low:high]
+            for stretch, starts, ends in new.values()
+            for low, high in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+        numbers, at = self._vocabulary.words.numbers_of(words), 0
+        if len(self._stretches) + len(new) > MAX_STRETCHES:
+            self._stretches = {}
+        for key, (stretch, starts, ends) in new.items():
+            found[key] = starts, ends, numbers[at : at + len(starts)]
+            at += len(starts)
             if len(stretch) <= MAX_RUN_CHARS:
-                self._stretches[key] = found
-        return found
+                self._stretches[key] = found[key]
+        return [found[key] for key in keys]
+
+    def _word_spans(self, ids: Ids) -> tuple[Ints, Ints]:
+        """Starts and ends of the words of chunks with single blanks between."""
+        firsts, counts = self.firsts[ids], self.counts[ids].astype(np.int64)
+        before = np.cumsum(counts) - counts
+        sizes = self.sizes[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
+        gaps = np.zeros(len(sizes), np.int64)  # white space before each word
+        gaps[before[1:]] = 1
+        ends = np.cumsum(sizes + gaps)
+        return ends - sizes, ends
 
 
 @njit(error_model="numpy")
@@ -363,7 +378,7 @@ def _rejoined(table: DividedChunks, found: Chunks, points: Any, owners: Ints, ow
     firsts, lasts, places = firsts[:count], lasts[:count], places[:count]
     lows, highs = found.starts[firsts].tolist(), found.ends[lasts - 1].tolist()
     spans_of = zip(firsts.tolist(), lasts.tolist(), lows, highs, strict=True)
-    new = [table.rejoined(found.ids[first:last], points[low:high]) for first, last, low, high in spans_of]
+    new = table.rejoined([(found.ids[first:last], points[low:high]) for first, last, low, high in spans_of])
     sizes = np.array([len(starts) for starts, _, _ in new], np.int64)
     np.add.at(counts, places[:, 0], sizes - places[:, 1])
     starts, ends, ids = (np.concatenate(column) for column in zip(*new, strict=True)) if new else _NO_WORDS_AT

@@ -262,7 +262,8 @@ class WordSplitter:
         except Unsupported:
             return None
         anchored = rules["anchored"]
-        return RuleDivision(patterns, anchored, self._suffix_chars, self._exceptions, self._has_url, MAX_RUN_CHARS)
+        options = (self._letters_whole, self._suffix_chars, self._exceptions, self._has_url, MAX_RUN_CHARS)
+        return RuleDivision(patterns, anchored, *options)
 
     def _has_url(self, rest: str) -> bool:
         is_url = self._is_url if "@" in rest else self._is_plain_url

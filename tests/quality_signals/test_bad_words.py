@@ -17,6 +17,7 @@ from quality_signals.bad_words import (
     BadWordsDatatrove,
     BadWordsTfds,
     bad_words,
+    lower_table,
     normalised_url,
 )
 from quality_signals.batches import batch_of
@@ -211,3 +212,8 @@ def test_time_is_linear(unit, language):
     seconds(10)
     small = min(seconds(100_000) for _ in range(3))
     assert any(seconds(400_000) < 6 * max(small, 0.004) for _ in range(8))
+
+
+def test_lower_case_of_every_character() -> None:
+    expected = [ord(chr(c).lower()[0]) for c in range(0x110000)]
+    assert lower_table().tolist() == expected

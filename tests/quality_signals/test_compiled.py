@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core.registry import CPUDispatcher
 
 from quality_signals import compiled
 
@@ -63,3 +70,44 @@ def test_every_module_with_kernels_is_part_of_the_stamp() -> None:
         if "import njit" in path.read_text(encoding="utf-8")
     }
     assert packages <= set(compiled.PACKAGES)
+
+
+@compiled.njit(error_model="numpy")
+def _sum_from(numbers, start):  # type: ignore[no-untyped-def]
+    total = 0
+    for i in range(start, len(numbers)):
+        total += numbers[i]
+    return total
+
+
+@compiled.njit(error_model="numpy")
+def _sums(numbers, start):  # type: ignore[no-untyped-def]
+    return _sum_from(numbers, 0) + _sum_from(numbers, start) + _sum_from(numbers, 1)
+
+
+def test_a_kernel_is_compiled_once_for_others_whatever_constants_they_give_and_once_for_python() -> None:
+    numbers = np.arange(5)
+    kernel: Any = _sum_from
+    assert _sums(numbers, 2) == 10 + 9 + 10
+    assert len(kernel._part.overloads) == 1
+    assert not kernel.overloads  # nothing for Python before Python asks
+    assert kernel(numbers, 3) == 7
+    assert len(kernel.overloads) == 1
+
+
+def test_looking_for_garbage_goes_on_after_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting: list[bool] = []
+    kernel: Any = _sums
+    monkeypatch.setattr(CPUDispatcher, "compile", lambda *_: collecting.append(gc.isenabled()))
+    kernel.compile("")
+    assert collecting == [False] and gc.isenabled() and gc.get_freeze_count() == 0
+    gc.disable()
+    try:
+        kernel.compile("")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_kernels_are_pickled() -> None:
+    assert pickle.loads(pickle.dumps(_sums)) is _sums

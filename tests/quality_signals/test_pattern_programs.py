@@ -41,10 +41,12 @@ def test_a_program_finds_what_re_finds(pattern):
     def check(text, before):
         kinds = program.classes[points_of(before + text + "a1")]
         low, high = len(before), len(before) + len(text)
-        arguments = (program.code[0], program.sets, STACK_ROOM)
+        arguments = (program.code[0], program.ways[0], program.sets, STACK_ROOM)
         match = compiled.match(text)
         assert match_at(kinds, low, high, low, *arguments) == (-1 if match is None else low + match.end())
-        found = search(kinds, low, high, low, program.code[0], program.begins[0], program.sets, STACK_ROOM)
+        found = search(
+            kinds, low, high, low, program.code[0], program.ways[0], program.begins[0], program.sets, STACK_ROOM
+        )
         match = compiled.search(text)
         if match is not None and match.start() < len(text):
             assert found == (low + match.start(), low + match.end())
@@ -64,7 +66,17 @@ def test_sets_are_those_of_re_for_every_character():
         for match in re.finditer(pattern, everything):
             matches[match.start()] = True
         assert np.array_equal(program.sets[code[0, 1]][program.classes], matches), pattern
-        assert np.array_equal(program.begins[number][program.classes], matches), pattern
+        assert np.array_equal(program.begins[number][0][program.classes], matches), pattern
+        assert (program.begins[number] == program.begins[number][0]).all(), pattern
+
+
+def test_where_a_match_may_begin():
+    program = programs([r"(?<=[0-9])k|(?<!a)z|^x|(?<=[0-9][0-9])y"])
+    begins = program.begins[0]
+    for before in ("", "1", "a", "x"):
+        row = int(program.classes[ord(before)]) + 1 if before else 0
+        found = {c for c in "kzxy1a" if begins[row, program.classes[ord(c)]]}
+        assert found == {"": {"x", "z"}, "1": {"k", "y", "z"}, "a": set(), "x": {"z"}}[before]
 
 
 @pytest.mark.parametrize(
@@ -78,5 +90,9 @@ def test_what_programs_have_not_is_said(pattern):
 def test_a_long_repetition_fits():
     program = programs([r"\.\.+$"])
     kinds = program.classes[points_of("." * 2_000 + "x")]
-    assert search(kinds, 0, 2_000, 0, program.code[0], program.begins[0], program.sets, STACK_ROOM) == (0, 2_000)
-    assert search(kinds, 0, 2_001, 1_990, program.code[0], program.begins[0], program.sets, STACK_ROOM) == (-1, -1)
+    assert search(
+        kinds, 0, 2_000, 0, program.code[0], program.ways[0], program.begins[0], program.sets, STACK_ROOM
+    ) == (0, 2_000)
+    assert search(
+        kinds, 0, 2_001, 1_990, program.code[0], program.ways[0], program.begins[0], program.sets, STACK_ROOM
+    ) == (-1, -1)

@@ -23,7 +23,7 @@ print(len(seen.buffer))
 
 def test_all_families_are_annotators() -> None:
     assert set(precompile.FAMILIES) <= set(ANNOTATORS)
-    precompile.compile_families(["mc4@1"])
+    precompile.compile_families(["mc4@1", "stack_v2_pr@1"])
 
 
 @pytest.mark.slow
@@ -37,6 +37,16 @@ def test_nothing_is_left_to_compile(tmp_path: Path) -> None:
 
     assert "2 families" in run("-m", "quality_signals.precompile", "mc4@1", "bad_words@tfds")
     assert run("-c", COUNT).strip() == "0"
+
+
+def test_a_family_without_its_extra_is_left_out_and_the_extra_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("pip install 'gristmill[code]'")
+
+    monkeypatch.setattr("quality_signals.starcoder2.StarCoder2.annotate", missing)
+    assert precompile._compile_family("starcoder2@1") == "starcoder2@1 left out: pip install 'gristmill[code]'"
 
 
 def test_a_failure_names_the_family() -> None:
