@@ -9,7 +9,8 @@ an interpreter each, one that cannot run is a row that says why.  --speed-only: 
 corpus that is too large for it.  --plot: the last table as a figure (SVG).
 
 Truth: all pairs with Jaccard similarity >= 0.8 of their sets of 5-word shingles (`\\w+`, lower case, as strings), by a
-product of sparse matrices: nothing is sampled or hashed.  Columns of the search, threshold 0.8:
+product of sparse matrices: nothing is sampled or hashed; and equal texts, also those too short for a shingle.
+Columns of the search, threshold 0.8:
 
 recall      true pairs whose documents stand in one cluster / true pairs
 precision   pairs of the answer (of a cluster) that are connected by true pairs / pairs of the answer
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -62,6 +64,9 @@ OURS = {
 SEARCHES = (
     "gaoya", "rensa", "datasketch", "datasketch-checked", "datatrove", "text-dedup", "text-dedup-checked", "data-juicer"
 )  # fmt: skip
+
+# What is said of a peer that is not there, where it takes more than installing it.
+NEEDS = {"text-dedup": ": it needs Python 3.12 or 3.13"}
 
 
 # -- corpus and truth --------------------------------------------------------------------------------------
@@ -124,7 +129,17 @@ def similar_pairs(texts: Sequence[str], least: float) -> tuple[np.ndarray, np.nd
         chosen = (first < second) & (similarity >= least)
         pairs.append(np.stack([first[chosen], second[chosen]], axis=1))
         values.append(similarity[chosen])
-    return np.concatenate(pairs), np.concatenate(values)
+    short = _equal_pairs(texts, np.flatnonzero(sizes == 0).tolist())
+    return np.concatenate([*pairs, short]), np.concatenate([*values, np.ones(len(short))])
+
+
+def _equal_pairs(texts: Sequence[str], documents: Sequence[int]) -> np.ndarray:
+    """[pairs, 2] those of the documents (ascending) that have equal texts; every pair of a group of equal ones."""
+    groups: dict[str, list[int]] = {}
+    for document in documents:
+        groups.setdefault(texts[document], []).append(document)
+    found = [pair for group in groups.values() for pair in itertools.combinations(group, 2)]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def quality(label: Sequence[int], pairs: np.ndarray) -> tuple[float, float]:
@@ -234,7 +249,7 @@ def without_start(search: Search, start: Search) -> Search:
 def child(python: str, *arguments: str) -> dict[str, float]:
     """What a peer told of its work.  Raises RuntimeError, in a line, where it could not."""
     if not Path(python).exists():
-        raise RuntimeError(f"{python} is not there")
+        raise RuntimeError(f"{python} is not there{NEEDS.get(arguments[1].removesuffix('-checked'), '')}")
     command = [python, str(Path(__file__).with_name("dedup_peers.py")), *arguments]
     text, _, _ = _ran(command, env={**os.environ, "PIP_NO_INDEX": "1"})
     return json.loads(text.splitlines()[-1])  # type: ignore[no-any-return]
@@ -296,13 +311,16 @@ def search_rows(
     print("\n| search, two cores | recall | precision | kept | wrong | MB/s | cpu |")
     print("|---|---|---|---|---|---|---|", flush=True)
     own_search(texts[:2], folder, "star")  # compiles what is not compiled yet
+    starts = []
     for clusters in ("components", "star"):
-        start = own_search(texts[:2], folder, clusters)
-        print(without_start(own_search(texts, folder, clusters), start).row(megabytes, pairs), flush=True)
+        starts.append(own_search(texts[:2], folder, clusters))
+        print(without_start(own_search(texts, folder, clusters), starts[-1]).row(megabytes, pairs), flush=True)
     for name in SEARCHES:
         python = peers.get(name.removesuffix("-checked"))
         if python is not None:
             print(peer_search(name, python, jsonl, folder, len(texts)).row(megabytes, pairs), flush=True)
+    told = ", ".join(f"{start.wall_s:.1f} s ({start.cpu_s:.1f} s of CPU)" for start in starts)
+    print(f"\nStart-up, subtracted from ours: {told}", flush=True)
 
 
 def figure(rows: Sequence[tuple[str, int, float, float]], bands: dedup.Bands) -> str:

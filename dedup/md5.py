@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from quality_signals.compiled import njit
-from quality_signals.dsir_digests import _VECTOR, _WORD, BLOCK, LANES, _fill, _Lanes, _splat, _swapped, _transposed
+from quality_signals.dsir_digests import BLOCK, LANES, VECTOR, WORD, Lanes, fill_block, splat, swapped, transposed
 
 _START = np.array([0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476], np.uint32)
 _CONSTANTS = [int(abs(math.sin(i + 1)) * 2**32) for i in range(64)]
@@ -24,7 +24,7 @@ _STEPS = [(1, 0), (5, 1), (3, 5), (7, 0)]  # which word a round takes: (factor *
 _ALL = 0xFFFFFFFF
 
 
-def _rounds(lanes: _Lanes, words: list[Any], state: list[Any]) -> list[Any]:
+def _rounds(lanes: Lanes, words: list[Any], state: list[Any]) -> list[Any]:
     a, b, c, d = state
     for i in range(64):
         number = i // 16
@@ -35,9 +35,9 @@ def _rounds(lanes: _Lanes, words: list[Any], state: list[Any]) -> list[Any]:
         elif number == 2:
             mixed = lanes.xor(b, c, d)
         else:
-            mixed = lanes.xor(c, lanes.builder.or_(b, lanes.xor(d, _splat(_ALL))))
+            mixed = lanes.xor(c, lanes.builder.or_(b, lanes.xor(d, splat(_ALL))))
         factor, offset = _STEPS[number]
-        total = lanes.sum(a, mixed, _splat(_CONSTANTS[i]), words[(factor * i + offset) % 16])
+        total = lanes.sum(a, mixed, splat(_CONSTANTS[i]), words[(factor * i + offset) % 16])
         a, d, c, b = d, c, b, lanes.sum(b, lanes.left_rotated(total, _SHIFTS[number][i % 4]))
     return [a, b, c, d]
 
@@ -48,19 +48,19 @@ def _md5_block(typingctx, state, blocks):  # type: ignore[no-untyped-def]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given, data = (
-            builder.bitcast(context.make_array(kind)(context, builder, array).data, _VECTOR.as_pointer())
+            builder.bitcast(context.make_array(kind)(context, builder, array).data, VECTOR.as_pointer())
             for kind, array in zip(signature.args, arguments, strict=True)
         )
 
         def place(pointer: Any, row: int) -> Any:
-            return builder.gep(pointer, [ir.Constant(_WORD, row)], source_etype=_VECTOR)
+            return builder.gep(pointer, [ir.Constant(WORD, row)], source_etype=VECTOR)
 
         words = []
         for half in range(2):
-            rows = [builder.load(place(data, 2 * lane + half), typ=_VECTOR, align=4) for lane in range(LANES)]
-            words += _transposed(builder, rows)
-        before = [builder.load(place(given, i), typ=_VECTOR, align=4) for i in range(4)]
-        for i, after in enumerate(_rounds(_Lanes(builder), words, before)):
+            rows = [builder.load(place(data, 2 * lane + half), typ=VECTOR, align=4) for lane in range(LANES)]
+            words += transposed(builder, rows)
+        before = [builder.load(place(given, i), typ=VECTOR, align=4) for i in range(4)]
+        for i, after in enumerate(_rounds(Lanes(builder), words, before)):
             builder.store(builder.add(before[i], after), place(given, i), align=4)
         return context.get_dummy_value()
 
@@ -87,7 +87,7 @@ def md5_halves(data, starts, ends, found):  # type: ignore[no-untyped-def]
         for block in range((longest + 8) // BLOCK + 1):
             for lane in range(lanes):
                 start, end = starts[first + lane], ends[first + lane]
-                _fill(blocks, lane, data, start, end, block)
+                fill_block(blocks, lane, data, start, end, block)
                 if (end - start + 8) // BLOCK == block:
                     blocks[lane, 7] = np.uint64(end - start) << np.uint64(3)
             _md5_block(state, blocks)
@@ -95,4 +95,4 @@ def md5_halves(data, starts, ends, found):  # type: ignore[no-untyped-def]
                 if (ends[first + lane] - starts[first + lane] + 8) // BLOCK == block:
                     for half in range(2):
                         low, high = np.uint64(state[2 * half, lane]), np.uint64(state[2 * half + 1, lane])
-                        found[first + lane, half] = _swapped(low | high << np.uint64(32))
+                        found[first + lane, half] = swapped(low | high << np.uint64(32))

@@ -42,7 +42,7 @@ from quality_signals.edits import edits_column
 from quality_signals.families import Rule
 from quality_signals.line_views import python_lines
 from quality_signals.sentence_rules import rule_of
-from quality_signals.sentences import PUNCTUATION, STOP, mark_table
+from quality_signals.sentences import STOP, begins_behind_stop, mark_table
 from quality_signals.text_batch import TextBatch
 from quality_signals.word_views import Words, datatrove_words
 
@@ -88,8 +88,7 @@ def _sentence_bounds(  # type: ignore[no-untyped-def]
     offsets,
     tails,
 ):
-    """A word that is no punctuation after a stop mark begins a sentence, and so does white space other than a single
-    blank between words (see `quality_signals.sentences`)."""
+    """As spaCy's sentencizer; the first word of a text begins a sentence too."""
     count = 0
     for text in range(len(text_offsets) - 1):
         stopped = False
@@ -98,23 +97,15 @@ def _sentence_bounds(  # type: ignore[no-untyped-def]
         first = True
         for word in range(words[text], words[text + 1] if judged[text] else words[text]):
             low = word_starts[word]
-            begins = first
-            if stopped:
-                blank = low - at > 1 or (low - at == 1 and points[at] != 32)
-                punctuation = True
-                for i in range(low, word_ends[word]):
-                    punctuation &= (marks[word_points[i]] & PUNCTUATION) != 0
-                stop = word_ends[word] - low == 1 and (marks[word_points[low]] & STOP) != 0
-                if blank or not (punctuation or stop):
-                    begins = True
-                    stopped = stop and blank
-            elif word_ends[word] - low == 1:
-                stopped = (marks[word_points[low]] & STOP) != 0
+            high = word_ends[word]
+            begins = first or (stopped and begins_behind_stop(points, marks, word_points, at, low, high))
             if begins:
                 starts[count] = low
                 count += 1
                 first = False
-            at = word_ends[word]
+            if begins or not stopped:
+                stopped = high - low == 1 and (marks[word_points[low]] & STOP) != 0
+            at = high
             ends[count - 1] = at
         left = end - at
         if judged[text] and not first and left and classes[points[at]] & SPACE and (left > 1 or points[at] != 32):

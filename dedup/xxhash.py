@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from quality_signals.compiled import njit
-from quality_signals.dsir_digests import _eight_bytes as eight_bytes
+from quality_signals.dsir_digests import eight_bytes
 
 # Bytes that must follow the last string in a buffer: words of 4 bytes are read 8 bytes at a time.
 PADDING = 8

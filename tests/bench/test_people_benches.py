@@ -73,7 +73,7 @@ def test_a_peer_that_fails_is_named(tmp_path: Path) -> None:
     false = tmp_path / "python"
     false.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 1\n")
     false.chmod(0o755)
-    with pytest.raises(SystemExit, match="scancode: .*no such module"):
-        license_texts.ask_peer(str(false), "scancode", ["x"])
+    with pytest.raises(SystemExit, match="licenses scancode.*no such module"):
+        license_texts.found_by_peer(str(false), "scancode", ["x"])
     with pytest.raises(SystemExit, match="speed dolma.*no such module"):
         people.ask_peer(str(false), "speed", "dolma", "x")

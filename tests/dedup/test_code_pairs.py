@@ -17,6 +17,8 @@ from dedup.minhash import PERMUTATIONS, signatures
 from dedup.shingles import shingle_sets
 
 THRESHOLD = 0.8
+# docs/dedup.md
+FOUND = {"vendored": 119, "version": 14, "fork": 2}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,10 @@ def test_recall_and_false_merges(pairs: list[dict[str, Any]]) -> None:
     keys = band_keys(found, choose_bands(THRESHOLD, PERMUTATIONS))
     candidate = (keys[0::2] == keys[1::2]).any(axis=1)
     merged = candidate & (similarity >= THRESHOLD)
-    different = np.array([pair["kind"] == "different" for pair in pairs])
-    assert not merged[different].any()
+    kinds = np.array([pair["kind"] for pair in pairs])
+    assert not merged[kinds == "different"].any()
+    # Of 124 copies in another package, 78 files three years apart and 21 of a fork: who differs more is not claimed.
+    assert {kind: int(merged[kinds == kind].sum()) for kind in ("vendored", "version", "fork")} == FOUND
     similar = similarity >= THRESHOLD
     assert similar.sum() > 100
     assert merged.sum() / similar.sum() >= 0.99
