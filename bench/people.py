@@ -91,7 +91,8 @@ def batches_of(texts: Sequence[str]) -> list[pa.RecordBatch]:
     return [*out, pa.record_batch({"text": pa.array(pending, pa.large_string())})] if pending else out
 
 
-def seconds(work: Callable[[], Any], passes: int = 3) -> float:
+def seconds(work: Callable[[], object], passes: int = 3) -> float:
+    """The least CPU seconds of some passes."""
     best = float("inf")
     for _ in range(passes):
         start = time.process_time()

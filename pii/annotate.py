@@ -71,16 +71,17 @@ def _number(buf: bytes, start: int, end: int, lo: int, hi: int) -> list[Span]:
     if after.lstrip(b" -./()")[:1] == wall or buf[max(lo, start - 3) : start].rstrip(b" -./()")[-1:] == wall:
         return []
     run = buf[start:end].decode("ascii")
+    digits = buf[start:end].translate(None, b" -./()+").decode("ascii")
     context = checks.left_context(buf, start, lo)
     joined = after[:1].isalnum() or after[:1] in (b"_", b"%")
     if not joined and (start == lo or buf[start - 1] not in b"-+.$=/%#&\\" or buf[start - 1 : start] == b"="):
-        found = checks.card(run, start, context)
-        named = national.number(run, start, context)
-        phone = devices.imei(run, start, context)
-        sure = [span for span in (found, *named, phone) if span is not None]
+        found = checks.card(run, digits, start, context)
+        named = national.number(run, digits, start, context)
+        phone = devices.imei(run, digits, start, context)
+        sure = [span for span in (found, named, phone) if span is not None]
         if sure:
             return sure
-    return phones.phones(run, start, context, after)
+    return phones.phones(run, digits, start, context, after)
 
 
 class _Document:
@@ -99,9 +100,11 @@ def _byte_spans(buf: bytes, offsets: np.ndarray, hits: list[tuple[int, int]]) ->
     documents: list[int] = []
     talks: dict[int, _Document] = {}
     if len(rows):
-        owner = (np.searchsorted(offsets, rows[:, 3], side="right") - 1).tolist()
-        for (start, what, end, anchor), document in zip(rows.tolist(), owner, strict=True):
-            lo, hi = int(offsets[document]), int(offsets[document + 1])
+        owner = np.searchsorted(offsets, rows[:, 3], side="right") - 1
+        bounds = (owner, offsets[owner], offsets[owner + 1])
+        for (start, what, end, anchor), document, lo, hi in zip(
+            rows.tolist(), *(some.tolist() for some in bounds), strict=True
+        ):
             found: Span | None = None
             if what == scan.SPEAKER:
                 talks.setdefault(document, _Document()).lines.append((buf[start:end], buf[anchor] == 0x3C))

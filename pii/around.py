@@ -172,6 +172,54 @@ def decimal(buf, at, hi, most):  # type: ignore[no-untyped-def]
 
 
 @njit()
+def figure(buf, start, end):  # type: ignore[no-untyped-def]
+    """(value, digits) of the integer at `start`; what is longer than four digits has five."""
+    value = 0
+    j = start
+    while j < end and j - start < 5 and CLASSES[buf[j]] & 2:
+        value = value * 10 + (buf[j] - 48)
+        j += 1
+    return value, j - start
+
+
+@njit()
+def dated(buf, start, end):  # type: ignore[no-untyped-def]
+    """Whether the run [start, end) of digits and separators is a day (2012-08-01, 1.8.2012) with at most three digits
+    behind it, as an hour has, or a range of years."""
+    first, n0 = figure(buf, start, end)
+    a = start + n0
+    if n0 == 0 or a + 1 >= end:
+        return False
+    if n0 == 4 and 1500 <= first <= 2099:
+        j = a + 1 if buf[a] == 32 else a
+        if j < end and (buf[j] == 45 or buf[j] == 47):
+            j += 1
+            j = j + 1 if j < end and buf[j] == 32 else j
+            last, size = figure(buf, j, end)
+            if size == 4 and 1500 <= last <= 2099 and j + size == end:
+                return True
+    between = buf[a]
+    if between not in (32, 45, 46, 47):
+        return False
+    second, n1 = figure(buf, a + 1, end)
+    b = a + 1 + n1
+    if n1 == 0 or n1 > 2 or b >= end or buf[b] != between:
+        return False
+    third, n2 = figure(buf, b + 1, end)
+    behind = 0
+    for j in range(b + 1 + n2, end):
+        if CLASSES[buf[j]] & 2:
+            behind += 1
+    if behind > 3:
+        return False
+    if n0 == 4 and 1900 <= first <= 2099:
+        return 1 <= second <= 12 and 1 <= n2 <= 2 and 1 <= third <= 31
+    if n0 > 2 or n2 != 4 or not 1900 <= third <= 2099:
+        return False
+    return (1 <= first <= 31 and 1 <= second <= 12) or (1 <= first <= 12 and 1 <= second <= 31)
+
+
+@njit()
 def gps(buf, i, hi):  # type: ignore[no-untyped-def]
     """End of two decimals with a comma, semicolon or space between, or -1.  Looks at most at 50 bytes."""
     j = decimal(buf, i, hi, 2)

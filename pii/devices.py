@@ -40,9 +40,9 @@ _IMEI_FORM = re.compile(r"\A\d{2}[- ]\d{6}[- ]\d{6}[- ]\d\Z")
 _REPORTERS = frozenset("01 10 30 33 35 44 45 49 50 51 52 53 54 86 91 98 99".split())
 
 
-def imei(run: str, start: int, context: bytes) -> Span | None:
-    """15 digits with a Luhn check (3GPP TS 23.003), or 16 of an IMEISV, named or printed as such."""
-    digits = run if run.isdigit() else "".join(c for c in run if c.isdigit())
+def imei(run: str, digits: str, start: int, context: bytes) -> Span | None:
+    """15 digits with a Luhn check (3GPP TS 23.003), or 16 of an IMEISV, named or printed as such; `digits` are those of
+    `run`."""
     if len(digits) not in (15, 16) or len(set(digits)) < 3:
         return None
     near = _IMEI_NEAR.search(context) is not None
@@ -140,7 +140,9 @@ def host(buf: bytes, start: int, end: int, hi: int) -> Span | None:
     if buf[end : end + 1] in (b"(", b"@", b"_", b"=") or WALL in buf[end : end + 1]:
         return None
     labels = name.split(b".")
-    if any(not 0 < len(label) < 64 or label[:1] == b"-" or label[-1:] == b"-" or b"_" in label for label in labels):
+    if b"_" in name or b".-" in name or b"-." in name or b".." in name or not name.strip(b".-") == name:
+        return None
+    if max(map(len, labels)) > 63:
         return None
     www = name[:4].lower() == b"www."
     if not www and (

@@ -389,12 +389,16 @@ CODED: tuple[Identity, ...] = (
 _SEPARATORS = str.maketrans("", "", " .-/()")
 
 
-def number(run: str, start: int, context: bytes) -> list[Span]:
-    """The identity number that is the whole `run` of digits and separators at `start`; `context`: what is before."""
-    digits = run.translate(_SEPARATORS)
-    if not 8 <= len(digits) <= 18:
-        return []
+# One search says for nearly all runs that no country prints its numbers so.
+_ANY_FORM = re.compile("|".join(identity.form.pattern for identity in NUMBERS))
+
+
+def number(run: str, digits: str, start: int, context: bytes) -> Span | None:
+    """The identity number that is the whole `run` of digits and separators at `start`; `context`: what is before,
+    `digits`: those of `run`."""
     bare = len(digits) == len(run)
+    if not 8 <= len(digits) <= 18 or not bare and ("(" in run or _ANY_FORM.fullmatch(run) is None):
+        return None
     for identity in NUMBERS:
         if not (bare and len(digits) in identity.digits or identity.form.fullmatch(run)):
             continue
@@ -402,8 +406,8 @@ def number(run: str, start: int, context: bytes) -> list[Span]:
         if not alone and identity.name.search(context) is None or not _passes(identity, digits):
             continue
         called = identity.name.search(context) is not None
-        return [Span(start, start + len(run), KIND, 0.95 if called else alone)]
-    return []
+        return Span(start, start + len(run), KIND, 0.95 if called else alone)
+    return None
 
 
 def coded(text: bytes, start: int, context: bytes) -> Span | None:

@@ -23,6 +23,12 @@ _LABEL = re.compile(
     rb"number|no|today|the|for|line)\b[^a-z0-9\x01]{1,4}){0,4})|\btel:)\Z",
     re.IGNORECASE,
 )
+# One of these words is in every match of the expression above; to look for them takes a tenth of the time.
+_LABEL_WORDS = frozenset(
+    b"telephone telphone phone phones tel fax mobile mob cell cellular desk landline whatsapp signal sms hotline "
+    b"helpline pager ph telefon telefono tlf handy call dial ring reach answering message messages".split()
+)
+_WORDS = bytes(byte | 32 if 65 <= byte <= 90 else byte if 97 <= byte <= 122 else 32 for byte in range(256))
 _AFTER_LABEL = re.compile(rb"\A[ ]?-?(?:office|home|fax|mobile|cell|work|desk)\b", re.IGNORECASE)
 _EXTENSION = re.compile(rb"\A[ ]?(?:x|ext\.?|extension)[ ]?\d{1,6}(?![0-9A-Za-z])", re.IGNORECASE)
 _DATE = re.compile(
@@ -59,17 +65,20 @@ def _plan(number: str, region: str | None) -> int:
     return 1 if phonenumbers.is_possible_number(parsed) else 0
 
 
-def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
-    """Numbers in `run`, whose first byte is at `start`; `context` is the line before it, `after` up to 16
-    bytes."""
-    plain = "".join(c for c in run if c.isdigit())
+def _labelled(context: bytes) -> bool:
+    """Whether the line before a run calls it a telephone number."""
+    return not _LABEL_WORDS.isdisjoint(context.translate(_WORDS).split()) and _LABEL.search(context) is not None
+
+
+def phones(run: str, plain: str, start: int, context: bytes, after: bytes) -> list[Span]:
+    """Numbers in `run`, whose first byte is at `start` and whose digits are `plain`; `context` is the line before it,
+    `after` up to 16 bytes."""
     digits = len(plain)
-    if len(plain) >= 9 and (plain in _COUNTING or plain[::-1] in _COUNTING):
+    if digits >= 9 and (plain in _COUNTING or plain[::-1] in _COUNTING):
         return []
     tail = _EXTENSION.match(after)
     extension = tail.end() if tail else 0
     joined = not tail and after[:1] != b"" and (after[:1].isalnum() or after[:1] in b"_%$=\x01")
-    labelled = _LABEL.search(context) is not None
     previous = context[-1:]
     if run[0] == "+":
         if previous and (previous.isalnum() or previous in b")]_.+%\x01") or joined:
@@ -78,6 +87,7 @@ def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
             return []
         plan = _plan(run, None)
         grouped = len(run) > digits + 1
+        labelled = _labelled(context)
         if plan == 2 or (plan == 1 and (grouped or labelled)):
             confidence = (0.95 if plan == 2 else 0.7) if grouped or labelled else 0.8
             return [Span(start, start + len(run) + extension, "PHONE", confidence)]
@@ -86,10 +96,10 @@ def phones(run: str, start: int, context: bytes, after: bytes) -> list[Span]:
         return []
     if joined:
         return []
-    if previous and (previous in b"-+$%#=*^&\\_/\x01" and not labelled or previous == b"\x01"):
+    if previous and previous in b"-+$%#=*^&\\_/\x01" and (previous == b"\x01" or not _labelled(context)):
         return []
     whole = _GROUPS.match(run) is not None and _DATE.match(run) is None
-    if whole and 7 <= digits <= 15 and (labelled or _AFTER_LABEL.match(after)):
+    if whole and 7 <= digits <= 15 and (_AFTER_LABEL.match(after) or _labelled(context)):
         if run.isdigit() and not 7 <= digits <= 12:
             return []
         if "(" in run and ")" not in run:

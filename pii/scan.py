@@ -19,6 +19,7 @@ from pii.around import (
     MIN_PHONE_DIGITS,
     MIN_VALUE,
     WALL,
+    dated,
     dotted_mac,
     french_street,
     gps,
@@ -366,9 +367,9 @@ def _scan(buf, offsets, iban_length, rows):  # type: ignore[no-untyped-def]
                 wall = last < hi and buf[last] == WALL
                 inside = (CLASSES[before] & 1) or before == 46
                 if digits >= MIN_PHONE_DIGITS and not inside and not wall:
-                    # Plain integers and decimal fractions are the bulk of all runs and are let go here, except
+                    # Plain integers, decimal fractions and dates are the bulk of all runs and are let go here, except
                     # integers of card length and integers that follow a word (a label).
-                    take = True
+                    take = not (digit and digits <= 11 and separators > 0 and dated(buf, i, last))
                     if digit and separators <= 1 and (separators == 0 or dots == 1):
                         take = False
                         if separators == 0:
@@ -447,7 +448,7 @@ class Literals:
             self._table[row, : len(literal)] = np.frombuffer(literal, dtype=np.uint8)
         order = sorted(range(len(literals)), key=lambda k: literals[k])
         self._order = np.array(order, dtype=np.int64)
-        self._pairs = np.zeros(65536, dtype=np.int64)
+        self._pairs = np.zeros(65536, dtype=np.uint16)
         for place in reversed(range(len(order))):
             head = literals[order[place]]
             self._pairs[head[0] << 8 | head[1]] = place + 1

@@ -2,7 +2,7 @@
 
 By repository, owner, address, domain, SWHID, content hash or id, and by text, verbatim.  An index beside the run
 answers; it is made on the first question and again when the documents have changed.  Every answer is checked against
-the documents themselves, so a chance agreement of two hashes is never told as one.
+the documents themselves, which lie beside it once more, so a chance agreement of two hashes is never told as one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,18 @@ from pipelines.annotate import annotation_shard
 from pipelines.curate import CORPORA, LICENSE, WATERFALL
 from pipelines.errors import UsageError
 from pipelines.ingest import DOCUMENTS, document_shard
-from pipelines.inspection import row_of
+from pipelines.inspection import rows_of
+from pipelines.lookup_records import Records, RecordsWriter
 from pipelines.manifest import MANIFEST, stage_manifest
 from pipelines.shards import read_batches
 
 FOLDER = "lookup"
-VERSION = 1
+VERSION = 2
 FIELDS = ("id", "repo", "owner", "url", "domain", "swhid", "content_sha256")
 # Documents whose text is read to find the longest part of a text that no document holds whole.
 _PARTS_READ = 8
 _TOLD = ("doc_id", "source", "kind", "url", "repo", "path", "commit", "timestamp", "swhid", "content_sha256")
+_DECIDED = ("verdict", "rule", "value", "threshold", "duplicate_of")
 _LICENSE = ("expression", "license_class", "confidence", "source")
 _KEY = np.dtype([("hash", "<u8"), ("document", "<u4")])
 
@@ -94,8 +96,8 @@ class Answer:
 def build_index(output: str, say: Callable[[str], None] = lambda text: None) -> str:
     """Makes the index of the run in `output`, in a folder beside its documents; the folder.
 
-    Reads every document once.  Size: about a quarter of the text, and 12 bytes for each name of a document.  Memory:
-    about 0.5 GB, and 24 bytes for each name.
+    Reads every document once.  Size: about a quarter of the text, the text compressed, and 12 bytes for each name of a
+    document.  Memory: about 0.5 GB, and 24 bytes for each name.
     """
     folder = storage.join(output, FOLDER)
     documents = _documents_sha256(output)
@@ -107,13 +109,16 @@ def build_index(output: str, say: Callable[[str], None] = lambda text: None) -> 
     writer = GramIndexWriter(folder, text_bytes)
     names: list[np.ndarray[Any, Any]] = []
     number = 0
-    for index, _ in shards:
-        for batch in read_batches(document_shard(output, index), [*COLUMNS, "text"]):
-            names += _names(batch, number)
-            utf8, offsets = _packed(batch.column("text"))
-            hashed, texts = anchors_of(utf8, offsets)
-            writer.add(hashed, texts + number)
-            number += batch.num_rows
+    columns = list(dict.fromkeys((*COLUMNS, *_TOLD, "text")))
+    with RecordsWriter(folder, _TOLD) as records:
+        for index, _ in shards:
+            for batch in read_batches(document_shard(output, index), columns):
+                names += _names(batch, number)
+                records.add(batch)
+                utf8, offsets = _packed(batch.column("text"))
+                hashed, texts = anchors_of(utf8, offsets)
+                writer.add(hashed, texts + number)
+                number += batch.num_rows
     entries = writer.close()
     keys = np.concatenate(names) if names else np.empty(0, _KEY)
     np.sort(keys, order=("hash", "document")).tofile(storage.join(folder, "names"))
@@ -202,6 +207,7 @@ class Lookup:
         names = storage.join(folder, "names")
         self._names = np.memmap(names, _KEY, "r") if told["names"] else np.empty(0, _KEY)
         self._grams = GramIndex.open(folder)
+        self._records = Records.open(folder)
 
     def by_name(self, field: str, value: str, limit: int = 20) -> Answer:
         """Documents by one of FIELDS; the value is read as an opt-out list reads it.  ValueError for another field."""
@@ -211,9 +217,9 @@ class Lookup:
         hashed = np.uint64(_name_hash(field, wanted))
         first, last = (int(np.searchsorted(self._names["hash"], hashed, side)) for side in ("left", "right"))
         numbers = np.unique(self._names["document"][first:last])
-        found = [each for each in self._rows(numbers[:limit]) if wanted in _named(each.document, field)]
-        chance = min(len(numbers), limit) - len(found)
-        return Answer(len(numbers) - chance, tuple(found))
+        documents = {number: self._records.read(number)[0] for number in numbers[:limit].tolist()}
+        named = {number: document for number, document in documents.items() if wanted in _named(document, field)}
+        return Answer(len(numbers) - len(documents) + len(named), self._found(named))
 
     def by_text(self, text: str, limit: int = 20) -> Answer:
         """Documents that hold the text; where none does, those that hold the longest parts of it.
@@ -224,40 +230,47 @@ class Lookup:
             candidates = self._grams.with_whole(text.encode())
         except ValueError as error:
             raise UsageError(str(error)) from None
-        whole, documents = [], len(candidates)
-        for each, document_text in self._with_text(candidates[:limit]):
-            if text in document_text:
-                whole.append(dataclasses.replace(each, characters=len(text)))
-            else:
-                documents -= 1
+        read = {number: self._records.read(number) for number in candidates[:limit].tolist()}
+        whole = {number: told for number, (told, document) in read.items() if text in document}
         if whole:
-            return Answer(documents, tuple(whole))
-        parts = []
+            lengths = dict.fromkeys(whole, len(text))
+            return Answer(len(candidates) - len(read) + len(whole), self._found(whole, lengths))
         numbers, _ = self._grams.with_parts(text.encode())
-        for each, document_text in self._with_text(numbers[:_PARTS_READ]):
-            start, end = longest_common(text, document_text)
+        parts, lengths = {}, {}
+        for number in numbers[:_PARTS_READ].tolist():
+            told, document = self._records.read(number)
+            start, end = longest_common(text, document)
             if end > start:
-                parts.append(dataclasses.replace(each, characters=end - start))
-        parts.sort(key=lambda each: (-(each.characters or 0), each.document["doc_id"]))
-        return Answer(len(numbers) if parts else 0, tuple(parts[:limit]), whole=not parts)
+                parts[number], lengths[number] = told, end - start
+        order = sorted(parts, key=lambda number: (-lengths[number], parts[number]["doc_id"]))[:limit]
+        found = self._found({number: parts[number] for number in order}, lengths)
+        return Answer(len(numbers) if parts else 0, found, whole=not parts)
 
-    def _with_text(self, numbers: Iterable[int]) -> Iterator[tuple[Found, str]]:
-        for each in self._rows(numbers, ("text",)):
-            yield each, each.document.pop("text")
-
-    def _rows(self, numbers: Iterable[int], more: tuple[str, ...] = ()) -> Iterator[Found]:
-        for number in map(int, numbers):
-            place = int(np.searchsorted(self._starts, number, side="right")) - 1
-            index, row = self._shards[place][0], number - int(self._starts[place])
-            path = document_shard(self._output, index)
-            licenses = annotation_shard(self._output, LICENSE, index)
-            proof = row_of(licenses, row, _LICENSE) if storage.exists(licenses) else None
-            variants = {
-                fall.split("/")[-2]: row_of(fall, number, ("verdict", "rule", "value", "threshold", "duplicate_of"))
-                for fall in sorted(glob.glob(storage.join(self._output, CORPORA, "*", WATERFALL)))
-            }
-            document = row_of(path, row, (*_TOLD, *more))
-            yield Found(document, os.path.relpath(path, self._output), row, proof, variants)
+    def _found(self, documents: dict[int, dict[str, Any]], lengths: dict[int, int] | None = None) -> tuple[Found, ...]:
+        """documents: what is told of each, by its number.  Annotations and waterfalls are read once for all."""
+        places = {}
+        for number in documents:
+            shard = int(np.searchsorted(self._starts, number, side="right")) - 1
+            places[number] = self._shards[shard][0], number - int(self._starts[shard])
+        licenses: dict[tuple[int, int], dict[str, Any]] = {}
+        for index in {index for index, _ in places.values()}:
+            path = annotation_shard(self._output, LICENSE, index)
+            if storage.exists(path):
+                rows = rows_of(path, [row for shard, row in places.values() if shard == index], _LICENSE)
+                licenses |= {(index, row): proof for row, proof in rows.items()}
+        falls = sorted(glob.glob(storage.join(self._output, CORPORA, "*", WATERFALL)))
+        decided = {fall.split("/")[-2]: rows_of(fall, list(documents), _DECIDED) for fall in falls if documents}
+        return tuple(
+            Found(
+                document,
+                os.path.relpath(document_shard(self._output, places[number][0]), self._output),
+                places[number][1],
+                licenses.get(places[number]),
+                {variant: rows[number] for variant, rows in decided.items()},
+                lengths[number] if lengths else None,
+            )
+            for number, document in documents.items()
+        )
 
 
 def _as_asked(field: str, value: str) -> str:

@@ -16,6 +16,7 @@ from pipelines import storage
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.ingest import document_shard
 from pipelines.lookup import Lookup
+from pipelines.lookup_records import BLOCK, Records, RecordsWriter
 from pipelines.shards import write_shard
 from tests.conftest import document_batch
 
@@ -112,6 +113,21 @@ def test_wrong_questions(
     assert main(["inspect", "lookup", str(output), *asked]) == 2
     assert message in capsys.readouterr().err
     assert main(["inspect", "lookup", str(output / "documents"), "--repo", "a/b"]) == 2
+
+
+def test_records_give_back_every_document(tmp_path: Path) -> None:
+    """Empty texts, texts over several blocks, line ends, and one that ends where a block does."""
+    texts = ["", "a\nb", "é😀" * BLOCK, "x" * (BLOCK - 30), None, "y" * (3 * BLOCK), "end"]
+    batch = pa.record_batch({"doc_id": [f"d{i}\n" for i in range(7)], "text": pa.array(texts, pa.large_string())})
+    with RecordsWriter(str(tmp_path), ("doc_id", "url")) as records:
+        records.add(batch.slice(0, 3))
+        records.add(batch.slice(3))
+    opened = Records.open(str(tmp_path))
+    assert [opened.read(i) for i in range(7)] == [({"doc_id": f"d{i}\n"}, texts[i] or "") for i in range(7)]
+    with open(tmp_path / "records", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="make it again"):
+        Records.open(str(tmp_path))
 
 
 def test_answers_take_less_than_a_tenth_of_a_second(tmp_path: Path) -> None:

@@ -79,6 +79,26 @@ def test_batch_equals_single() -> None:
 
 
 @needs_model
+def test_batches_hold_so_many_characters_and_use_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    recogniser = names._Recogniser(names.MODEL)
+    blas = recogniser._threads.select(user_api="blas")
+    batches: list[tuple[list[str], list[int]]] = []
+    pipe = recogniser._pipeline.pipe
+
+    def watched(texts: list[str], batch_size: int) -> Any:
+        batches.append((list(texts), [library["num_threads"] for library in blas.info()]))
+        assert batch_size == len(texts)
+        return pipe(texts, batch_size=batch_size)
+
+    monkeypatch.setattr(recogniser._pipeline, "pipe", watched)
+    parts = ["Ann lives in Norway. " * (i % 60) for i in range(90)]
+    assert len(list(recogniser.find(parts))) == 90
+    assert [text for texts, _ in batches for text in texts] == parts and len(batches) > 3
+    assert all(sum(map(len, texts[:-1])) < names.BATCH <= sum(map(len, texts)) for texts, _ in batches[:-1])
+    assert blas.info() and all(set(threads) == {1} for _, threads in batches)
+
+
+@needs_model
 def test_annotator_columns() -> None:
     annotator = pickle.loads(pickle.dumps(ANNOTATORS["pii_names@1"]()))
     batch = pa.record_batch(
@@ -123,14 +143,17 @@ def test_three_times_as_fast_as_document_by_document() -> None:
     engine = AnalyzerEngine(
         nlp_engine=NlpEngineProvider(nlp_configuration=described).create_engine(), supported_languages=["en"]
     )
-    texts = [TEXT * 20 for _ in range(40)]
+    texts = [TEXT * 20 for _ in range(20)]
     annotator = names.NameAnnotator()
     annotator.detect_all(texts[:2])
     engine.analyze(TEXT, language="en")
-    start = time.process_time()
-    annotator.detect_all(texts)
-    ours = time.process_time() - start
-    start = time.process_time()
-    for text in texts:
-        engine.analyze(text, language="en")
-    assert time.process_time() - start > 3 * ours
+    ours, theirs = [], []
+    for _ in range(3):
+        start = time.process_time()
+        annotator.detect_all(texts)
+        between = time.process_time()
+        for text in texts:
+            engine.analyze(text, language="en")
+        ours.append(between - start)
+        theirs.append(time.process_time() - between)
+    assert min(theirs) > 3 * min(ours)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii import scan
+from pii import around, phones, scan
 from pii.checks import iban_lengths
 
 LENGTHS = iban_lengths()
@@ -59,6 +59,63 @@ def test_positions(pieces: list[str]) -> None:
         if match:
             expected.append((at - 1 if at and text[at - 1] == "-" else at, match.end()))
     assert candidates(text, scan.GPS) == expected
+
+
+FIGURES = ["1", "08", "12", "13", "31", "32", "1899", "1900", "1500", "1499", "2024", "2100", "20240", "123"]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(FIGURES),
+    st.lists(st.tuples(st.sampled_from(["-", ".", "/", " ", " - ", " (", "- "]), st.sampled_from(FIGURES)), max_size=4),
+)
+def test_a_day_or_a_range_of_years_is_no_number(first: str, rest: list[tuple[str, str]]) -> None:
+    run = first + "".join(separator + figure for separator, figure in rest)
+    parts = [part for part in re.split(r"\D+", run) if part]
+    behind = sum(map(len, parts[3:]))
+    is_date = phones._DATE.match(run) is not None and behind <= 3
+    data = np.frombuffer(run.encode(), dtype=np.uint8)
+    assert around.dated(data, 0, len(data)) == is_date
+    if is_date:
+        assert candidates(f"on {run}.", scan.NUMBER) == []
+
+
+def test_numbers_beside_dates_are_candidates() -> None:
+    assert candidates("1.8.2012 0170 1234567", scan.NUMBER) == [(0, 21)]
+    assert candidates("2012-08-01 555-212-0100", scan.NUMBER) == [(0, 23)]
+    assert candidates("call 2012-0801", scan.NUMBER) == [(5, 14)]
+
+
+CONTEXTS = st.lists(
+    st.sampled_from(
+        [
+            "tel",
+            "Tel.",
+            "phone",
+            "telphone ",
+            "FAX",
+            "call",
+            "me",
+            " ",
+            " at ",
+            ":",
+            "no",
+            "_",
+            "x",
+            "1",
+            ".",
+            "é",
+            "number",
+        ]
+    ),
+    max_size=7,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(CONTEXTS.map(lambda words: "".join(words).encode()))
+def test_the_words_of_labels_are_all_listed(context: bytes) -> None:
+    assert phones._labelled(context) == (phones._LABEL.search(context) is not None)
 
 
 QUAD = re.compile(
