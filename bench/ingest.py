@@ -1,6 +1,6 @@
-"""Web archives to documents: speed beside the bare readers and the bare extractor, on one core.
+"""Web archives and source code to documents: speed beside the bare readers and the bare extractor, on one core.
 
-    PYTHONPATH=. python bench/ingest.py SHARED_DATA [--pages N] [--repeats N] [--extractor fast ...]
+    PYTHONPATH=. python bench/ingest.py SHARED_DATA [--pages N] [--repeats N] [--extractor fast ...] [--code PATH ...]
 
 SHARED_DATA holds warc/ (real archives) and web-trafilatura-eval (pages, of which an archive is made).  For every
 archive, CPU time of this process, the best of the repeats, which take turns:
@@ -13,6 +13,8 @@ documents            Gristmill from the file to documents
 of bare              (fastwarc + extractor) / documents: 1 is no cost for damage reports, hashes, limits and metadata of
                      records
 peak                 memory of a process of its own that reads the archive once and eight times
+
+--code names archives or folders of source code, whose table follows: see ingest_code.py.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from bench import ingest_code
 from pipelines.readers import Document, Limits, extract
 from pipelines.readers.html import Mode, choose_mode
 from pipelines.readers.http import is_html, read_response
@@ -165,13 +168,15 @@ def measured(data: bytes, modes: Sequence[Mode], repeats: int) -> dict[str, Row]
 
 
 _PEAK = """
-import resource, sys
+import sys
 from bench.ingest import documents_of
 data = open(sys.argv[1], "rb").read()
 for _ in range(int(sys.argv[2])):
     found = documents_of(data, "fast")
     del found
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not ru_maxrss, which begins with the memory of the process that started this one.
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024)
 """
 
 
@@ -194,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pages", type=int, help="of the archive that is made of pages, the first so many")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--extractor", action="append", choices=("fast", "careful"), default=[])
+    parser.add_argument("--code", nargs="+", type=Path, default=[], help="archives or folders of source code")
     parser.add_argument("--no-peak", action="store_true", help="without the two processes that tell memory")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -214,8 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mode in modes:
             told.append(_told(name, mode, html, rows))
     told_peaks = None if options.no_peak else peaks(found[name])
+    code = ingest_code.measured(options.code, ingest_code.FILTERS, options.repeats) if options.code else []
+    code_peaks = ingest_code.peaks(options.code) if options.code and not options.no_peak else None
     if options.json:
-        print(json.dumps({"rows": told, "peak_mb": told_peaks}))
+        print(json.dumps({"rows": told, "peak_mb": told_peaks, "code": code, "code_peak_mb": code_peaks}))
         return 0
     print(
         "| archive | extractor | pages | HTML MB | warcio MB/s | fastwarc | records | extractor | documents | of bare |"
@@ -225,6 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("| " + " | ".join(_shown(value) for value in row.values()) + " |")
     if told_peaks is not None:
         print(f"\npeak {told_peaks[0]} MB after one pass over {name}, {told_peaks[1]} MB after {_PEAK_PASSES[1]}")
+    if code:
+        print()
+        ingest_code.print_table(code)
+    if code_peaks is not None:
+        print(f"\npeak {code_peaks[0]} MB after one pass, {code_peaks[1]} MB after {ingest_code.PEAK_PASSES[1]}")
     return 0
 
 

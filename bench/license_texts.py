@@ -21,16 +21,15 @@ import dataclasses
 import html
 import json
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bench.people import ask_peer, code_of, seconds
 from licenses import detect_code, detect_text, license_class, parse_expression
 from licenses.detect import combine
 from licenses.texts import index
@@ -224,18 +223,13 @@ def with_notices(texts: Mapping[str, str]) -> dict[str, str]:
 # -- peers -----------------------------------------------------------------------------------------------------
 
 
-def ask_peer(python: str, name: str, texts: Iterable[str]) -> tuple[list[str | None], float]:
+def found_by_peer(python: str, name: str, texts: Iterable[str]) -> tuple[list[str | None], float]:
     """What a peer finds in each text, and its CPU seconds without loading."""
-    script = str(Path(__file__).with_name("people_peers.py"))
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
-        for text in texts:
-            file.write(json.dumps({"text": text}) + "\n")
+        file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
         file.flush()
-        done = subprocess.run([python, script, "licenses", name, file.name], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"peer {name}: {done.stderr.strip().splitlines()[-1:] or 'no message'}")
-    *answers, seconds = (json.loads(line) for line in done.stdout.splitlines())
-    return answers, seconds
+        *answers, taken = ask_peer(python, "licenses", name, file.name)
+    return answers, taken
 
 
 # -- the tables ------------------------------------------------------------------------------------------------
@@ -248,14 +242,14 @@ def table(texts: Mapping[str, str], options: argparse.Namespace, peers: Mapping[
     print(f"{'':<24}" + "".join(f"{name + ' id':>24}{'class':>8}{'none':>7}" for name in names))
     confused: Counter[tuple[str, str]] = Counter()
     matrix: Counter[tuple[str, str]] = Counter()
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys(peers, 0.0)
     for name, mutate in MUTATIONS.items():
         scores = [judge({key: mutate(text) for key, text in plain.items()}, ours)]
         confused += scores[0].confused
         matrix += scores[0].class_matrix
         for peer, python in peers.items():
-            answers, seconds = ask_peer(python, peer, [mutate(text) for text in plain.values()])
-            spent[peer] += seconds
+            answers, taken = found_by_peer(python, peer, [mutate(text) for text in plain.values()])
+            spent[peer] += taken
             score = Score()
             for key, answer in zip(plain, answers, strict=True):
                 score.add(key, answer)
@@ -283,39 +277,24 @@ def row(name: str, value: float, wanted: float | None) -> None:
     print(f"{name:<46}{value:>10.0f} files/s{'' if wanted is None else f'  (wanted {wanted:g})'}{short}", flush=True)
 
 
-def seconds_of(work: Callable[[], object], passes: int = 3) -> float:
-    best = float("inf")
-    for _ in range(passes):
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best
-
-
 def speeds(texts: Mapping[str, str], folder: str | None, peers: Mapping[str, str]) -> None:
     detect_text("license")
-    taken = seconds_of(lambda: [detect_text(text) for text in texts.values()])
+    taken = seconds(lambda: [detect_text(text) for text in texts.values()])
     row("gristmill, licence files", len(texts) / taken, WANTED_TEXTS)
     if folder is None:
         return
-    files = []
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            try:
-                files.append(path.read_bytes().decode("utf-8"))
-            except UnicodeDecodeError:
-                continue
+    files = code_of(folder)
     marked = [text for text in files if detect_code(text) is not None]
     plain = [text for text in files if detect_code(text) is None]
     row(
         f"gristmill, {len(plain)} code files without a licence",
-        len(plain) / seconds_of(lambda: list(map(detect_code, plain))),
+        len(plain) / seconds(lambda: list(map(detect_code, plain))),
         WANTED_PLAIN,
     )
-    row(f"gristmill, {len(marked)} with one", len(marked) / seconds_of(lambda: list(map(detect_code, marked))), None)
+    row(f"gristmill, {len(marked)} with one", len(marked) / seconds(lambda: list(map(detect_code, marked))), None)
     for peer, python in peers.items():
         some = files[:: max(1, len(files) // 40)]
-        answers, taken = ask_peer(python, peer, some)
+        answers, taken = found_by_peer(python, peer, some)
         row(f"{peer}, {len(some)} code files", len(some) / taken, None)
         mine = [found.expression if found else None for found in map(detect_code, some)]
         same = sum((a and parse_expression(a)) == b for a, b in zip(answers, mine, strict=True))

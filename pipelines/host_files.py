@@ -23,3 +23,6 @@ class NoHostFiles:
         passed = np.asarray(kinds != RESERVATION, bool)
         nothing: list[float | None] = [None] * len(passed)
         return Verdicts(passed, [None if ok else self.name for ok in passed], nothing, list(nothing))
+
+
+NO_HOST_FILES = NoHostFiles()

@@ -3,7 +3,7 @@
 A document is held out if its group is: the host of a page, the repository of a file, or what the recipe
 names.  Whole groups, so that no site or repository stands on both sides; and where a near-duplicate of a
 held-out document stands in another group, that twin is barred from every training set.  What is outside the
-recipe's scope is on neither side.
+recipe's scope is on neither side, nor is what a host says about its pages (`host_files`), whatever the scope.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipelines.annotate import annotation_shard
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.exchange import Exchange
+from pipelines.host_files import NO_HOST_FILES
 from pipelines.ingest import document_shard
 from pipelines.manifest import Books
 from pipelines.rules import Rule, decide, uniform_hash
@@ -128,7 +129,7 @@ def _rows(output: str, index: int, plan: Plan) -> Iterator[_Row]:
             duplicates = known["dedup"].column("duplicate_of").to_pylist()
         else:
             clusters = duplicates = [None] * batch.num_rows
-        decision = decide(plan.scope, batch, known)
+        decision = decide((NO_HOST_FILES, *plan.scope), batch, known)
         groups = plan.held_out.groups(batch, clusters)
         held = plan.held_out.held_out(groups) & decision.passed
         for doc_id, group, cluster, duplicate, held_out, rule in zip(

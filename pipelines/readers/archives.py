@@ -61,7 +61,7 @@ class BrokenContainer(Refused):
 class Member:
     """One member; `problem` says why it cannot be a document, else `read` gives its bytes.
 
-    The bytes must be read before the next member is asked for.
+    The bytes must be read, or held, before the next member is asked for.
     """
 
     index: int
@@ -77,6 +77,18 @@ class Member:
         if self.size > max_bytes:
             raise Refused("too_large", f"{self.size} bytes, more than {max_bytes}")
         return self._open(max_bytes)
+
+    def hold(self, max_bytes: int) -> int:
+        """Reads the bytes now, for a later `read`, and returns how many are held; what `read` would raise it raises
+        then."""
+        found: bytes | Refused = b""
+        if self.problem is None and self.size <= max_bytes:
+            try:
+                found = self._open(max_bytes)
+            except Refused as refused:
+                found = refused
+        self._open = functools.partial(_given, found)
+        return len(found) if isinstance(found, bytes) else 0
 
 
 def is_archive(name: str) -> bool:

@@ -110,12 +110,13 @@ def read_code(
     text = safe_text(text)[0]
     if text.isspace() or not text:
         raise Skipped("empty")
+    license = project.license_of(path)
     return Document(
         locator=locator, source=source, kind=document_kind or kind, text=text,
         repo=project.repo, path=safe_text(path)[0], mime=mime,
         content_sha256=sha256_hex(data), swhid=swhid_content(data),
         meta=safe_meta({
-            "license": project.license_of(path), "archive": archive,
+            "license": license, "detected_licenses": project.detected_above(path, license), "archive": archive,
             "name": project.name, "version": project.version, **extra,
         }),
     )  # fmt: skip

@@ -20,19 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.readers.commoncrawl_files import (
-    MissingPackage,
-    check_scheme,
-    is_remote,
-    open_file,
-    read_range,
-    read_whole,
-    size_of,
-)
 from pipelines.readers.files import Files
 from pipelines.readers.html import Mode
 from pipelines.readers.limits import Limits
 from pipelines.readers.records import Dropped, Item, Refused, Rejected
+from pipelines.readers.remote import MissingPackage, check_scheme, is_remote, read_range
 from pipelines.readers.streams import compression, inflated, read_limited, strip_compression
 from pipelines.readers.units import PlanError, Source, UnitFile
 from pipelines.readers.warc import RANGE_BYTES, Kind, read_warc
@@ -65,10 +57,23 @@ def _kind_of(name: str) -> Kind:
     return "wat" if bare.endswith(".wat") or ".wat." in bare or "/wat/" in bare else "warc"
 
 
-def _place(prefix: str, name: str) -> str:
-    if is_remote(name) or name.startswith("/"):
-        return name
-    return f"{prefix.rstrip('/')}/{name}" if prefix else name
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Prefix:
+    """Where the files lie that lists and tables name: an address or a folder; '': names are taken as they are."""
+
+    path: str
+    root: str  # where relative paths start
+
+    def place(self, name: str) -> str:
+        """Raises Refused('path_traversal') for a name that leaves the prefix: lists come from elsewhere, too."""
+        if not self.path:
+            return _absolute(name, self.root)
+        top = _absolute(self.path, self.root).rstrip("/") + "/"
+        place = name if is_remote(name) or name.startswith("/") else top + name
+        if not place.startswith(top) or ".." in name.split("/"):
+            said = "leads out of the prefix; with the prefix '' names are taken as they are"
+            raise Refused("path_traversal", f"{name[:200]!r} {said}")
+        return place
 
 
 def _is_index(name: str) -> bool:
@@ -92,13 +97,11 @@ def plan(source: Source, root: str, files: Files) -> list[dict[str, Any]]:
             check_scheme(each)
     except MissingPackage as error:
         raise PlanError(f"source {source.name}: {error}") from None
-    if not is_remote(prefix):
-        prefix = _absolute(prefix, root)
     units: list[dict[str, Any]] = []
     for file in _inputs(source, root, files):
         try:
             made = _units_of_table(file, root, files) if _is_index(file.name) else None
-            units += made if made is not None else _units_of_list(file, options, prefix, root, files)
+            units += made if made is not None else _units_of_list(file, options, _Prefix(prefix, root), files)
         except Refused as refused:
             raise PlanError(f"source {source.name}: {file.name}: {refused.message}") from None
     return units
@@ -114,11 +117,10 @@ def _inputs(source: Source, root: str, files: Files) -> list[UnitFile]:
     found: dict[str, UnitFile] = {}
     for pattern in source.inputs:
         path = _absolute(pattern, root)
-        matches = (
-            [UnitFile(path, path.rpartition("/")[2], 0, True)]
-            if is_remote(path)
-            else [UnitFile(f.path, f.name, f.size, True) for f in files.find(path)]
-        )
+        try:
+            matches = [UnitFile(f.path, f.name, f.size, True) for f in files.find(path)]
+        except Refused as refused:
+            raise PlanError(f"source {source.name}: {refused.message}") from None
         matches = [f for f in matches if _is_index(f.name) or _is_list(f.name)]
         if not matches:
             allowed = ", ".join(("*.paths.gz", "*.txt", "*.parquet"))
@@ -137,32 +139,33 @@ def _is_list(name: str) -> bool:
     return strip_compression(name).lower().endswith(LIST_SUFFIXES)
 
 
-def _units_of_list(
-    file: UnitFile, options: dict[str, Any], prefix: str, root: str, files: Files
-) -> list[dict[str, Any]]:
+def _units_of_list(file: UnitFile, options: dict[str, Any], prefix: _Prefix, files: Files) -> list[dict[str, Any]]:
     units = []
     for number, name in enumerate(list_names(file.path, files)):
         parts = options["parts"]
         if parts is None:
-            place = _place(prefix, name)
-            parts = PARTS[_kind_of(name)] if is_remote(place) else _parts_of(place, files)
+            parts = _parts_of(name, prefix, files)
         for part in range(parts):
             units.append({"files": (file,), "start": number, "stop": number + 1, "part": part, "parts": parts})
     return units
 
 
-def _parts_of(place: str, files: Files) -> int:
-    """A file that is missing is one part, which is rejected when it is read."""
+def _parts_of(name: str, prefix: _Prefix, files: Files) -> int:
+    """A file that is missing, or refused, is one part, which is rejected when it is read."""
     try:
-        return max(1, -(-size_of(place, files) // RANGE_BYTES))
+        place = prefix.place(name)
+        if is_remote(place):
+            return PARTS[_kind_of(name)]
+        with files.open(place) as raw:
+            return max(1, -(-raw.seek(0, io.SEEK_END) // RANGE_BYTES))
     except Refused:
         return 1
 
 
 def list_names(path: str, files: Files) -> list[str]:
     """The names in a path list, without empty lines and comments; raises Refused."""
-    data = read_whole(path, files, _MAX_LIST_BYTES)
-    data = read_limited(inflated(io.BytesIO(data), compression(path), Limits()), _MAX_LIST_BYTES, "a path list")
+    with files.open(path) as raw:
+        data = read_limited(inflated(raw, compression(path), Limits()), _MAX_LIST_BYTES, "a path list")
     try:
         lines = [line.strip() for line in data.decode().splitlines()]
     except UnicodeDecodeError as error:
@@ -171,7 +174,7 @@ def list_names(path: str, files: Files) -> list[str]:
 
 
 def _units_of_table(file: UnitFile, root: str, files: Files) -> list[dict[str, Any]]:
-    with open_file(file.path, files) as raw:
+    with files.open(file.path) as raw:
         metadata = _table(raw).metadata
         rows = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     units: list[dict[str, Any]] = []
@@ -204,9 +207,7 @@ def _table(raw: BinaryIO) -> pq.ParquetFile:
 
 def read_crawl(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]:
     """The documents of one unit: of a part of a file that a list names, or of the rows of a table."""
-    prefix = reading.options["prefix"]
-    if not is_remote(prefix):
-        prefix = _absolute(prefix, reading.unit.base)
+    prefix = _Prefix(reading.options["prefix"], reading.unit.base)
     try:
         if _is_index(file.name):
             yield from _read_rows(raw, file, reading, prefix)
@@ -216,58 +217,26 @@ def read_crawl(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item
         yield refused.at(file.name)
 
 
-def _read_part(file: UnitFile, reading: Reading, prefix: str) -> Iterator[Item]:
+def _read_part(file: UnitFile, reading: Reading, prefix: _Prefix) -> Iterator[Item]:
     unit = reading.unit
     names = list_names(unit.resolve(file.path), reading.files)
     name = names[unit.start] if unit.start < len(names) else None
     if name is None:
         raise Refused("broken_record", f"the list has {len(names)} names, the plan knew more")
     try:
-        opened = open_file(_place(prefix, name), reading.files)
+        opened = reading.files.open(prefix.place(name))
     except Refused as refused:
         if unit.part == 0:
             yield refused.at(name)
         return
     with opened as stream:
-        guarded = cast(BinaryIO, io.BufferedReader(_Guarded(stream, name)))
         try:
-            size = guarded.seek(0, io.SEEK_END)
+            size = stream.seek(0, io.SEEK_END)
             edges = [size * part // unit.parts for part in (unit.part, unit.part + 1)]
             stop = None if unit.part + 1 == unit.parts else edges[1]
-            yield from _documents(guarded, name, reading, edges[0], stop)
+            yield from _documents(stream, name, reading, edges[0], stop)
         except Refused as refused:  # the network, in the middle of the file
             yield Rejected(f"{name}#{unit.part}/{unit.parts}", refused.error, refused.message)
-
-
-class _Guarded(io.RawIOBase):
-    """A file whose errors, of whatever class, are Refused."""
-
-    def __init__(self, raw: BinaryIO, name: str) -> None:
-        self._raw, self._name = raw, name
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._do(lambda: self._raw.seek(offset, whence))  # type: ignore[no-any-return]
-
-    def tell(self) -> int:
-        return self._raw.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._do(lambda: self._raw.read(len(buffer)))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _do(self, work: Any) -> Any:
-        try:
-            return work()
-        except Exception as error:  # each of the packages has errors of its own
-            name = self._name.rpartition("/")[2]
-            raise Refused("unreadable", f"{name}: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def _documents(
@@ -296,7 +265,7 @@ class _Record:
         return self.offset + self.length
 
 
-def _read_rows(raw: BinaryIO, file: UnitFile, reading: Reading, prefix: str) -> Iterator[Item]:
+def _read_rows(raw: BinaryIO, file: UnitFile, reading: Reading, prefix: _Prefix) -> Iterator[Item]:
     """The records of the rows, in the order of their places; what is not selected first."""
     selected: list[_Record] = []
     seen: set[_Record] = set()
@@ -312,7 +281,7 @@ def _read_rows(raw: BinaryIO, file: UnitFile, reading: Reading, prefix: str) -> 
     for group in _neighbours(selected):
         start, stop = group[0].offset, max(record.end for record in group)
         try:
-            data = read_range(_place(prefix, group[0].name), start, stop, reading.files)
+            data = _range(prefix.place(group[0].name), start, stop, reading.files)
         except Refused as refused:
             yield from (refused.at(record.locator) for record in group)
             continue
@@ -324,6 +293,14 @@ def _read_rows(raw: BinaryIO, file: UnitFile, reading: Reading, prefix: str) -> 
             # One record, even where the table says that it is longer.
             one = cast(BinaryIO, io.BytesIO(content))
             yield from _documents(one, record.name, reading, 0, 1, record.offset)
+
+
+def _range(path: str, start: int, stop: int, files: Files) -> bytes:
+    if is_remote(path):  # one request, where an open file would make two
+        return read_range(path, start, stop)
+    with files.open(path) as raw:
+        raw.seek(start)
+        return raw.read(stop - start)
 
 
 def _neighbours(records: Sequence[_Record]) -> Iterator[list[_Record]]:

@@ -1,4 +1,4 @@
-"""Where the bytes come from: the local disk, or any object with the three methods of `Files`."""
+"""Where the bytes come from: the local disk and what fsspec opens, or any object with the three methods of `Files`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 from pipelines.readers.records import Refused
+from pipelines.readers.remote import find_remote, is_remote, open_remote
 
 _GLOB = frozenset("*?[")
 
@@ -31,7 +32,7 @@ class Files(Protocol):
         """All files that a path, directory or glob names, sorted by name; empty if there are none."""
 
     def open(self, path: str) -> BinaryIO:
-        """A seekable binary file, compressed files as they are; raises Refused."""
+        """A seekable binary file, compressed files as they are; raises Refused, as may whatever is read from it."""
 
     def link(self, path: str, root_name: str) -> str | None:
         """None for an ordinary file; 'link' for a link that stays within the input, 'unsafe_link' for
@@ -44,10 +45,15 @@ def portable_name(name: str) -> str:
 
 
 class LocalFiles:
-    """Files on a local disk.  Links below a directory are reported, never followed."""
+    """Files on a local disk, and at addresses (`https://`, `s3://`: `pipelines.readers.remote`).
+
+    Links below a directory are reported, never followed.
+    """
 
     def find(self, pattern: str) -> list[Found]:
-        if os.path.isdir(pattern):
+        if is_remote(pattern):
+            found = [Found(path, portable_name(name), size, given) for path, name, size, given in find_remote(pattern)]
+        elif os.path.isdir(pattern):
             found = list(self._walk(pattern))
         elif os.path.lexists(pattern):
             found = [self._found(pattern, os.path.basename(pattern), given=True)]
@@ -94,6 +100,8 @@ class LocalFiles:
         )
 
     def open(self, path: str) -> BinaryIO:
+        if is_remote(path):
+            return open_remote(path)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
                 raise Refused("special_file", "not a regular file")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from licenses.reservations_marks import page_marks
 from pipelines.readers.archives import is_archive
 from pipelines.readers.html import PAGE_SUFFIXES, Mode, Page, read_page
 from pipelines.readers.page_metadata import plausible_url
-from pipelines.readers.records import Document, Item, Refused, Skipped
+from pipelines.readers.records import Document, Item, Refused, Skipped, safe_meta
 from pipelines.readers.streams import strip_compression
 from pipelines.readers.units import UnitFile
 
@@ -40,6 +41,6 @@ def _page(entry: Entry, reading: Reading) -> Document:
     mime = "application/xhtml+xml" if entry.path.lower().endswith(".xhtml") else "text/html"
     page = Page(
         unit.source, entry.locator, kind=unit.document_kind or "web", url=plausible_url(url), timestamp=timestamp,
-        mime=mime,
+        mime=mime, meta=safe_meta(dict(page_marks(data, {}))),
     )  # fmt: skip
     return read_page(data, page, cast(Mode, unit.extractor), reading.limits)

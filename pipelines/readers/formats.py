@@ -113,7 +113,9 @@ FORMATS: dict[str, Format] = {
         plan="pipelines.readers.commoncrawl:plan",
         group="host",
         options={
-            "prefix": Option("https://data.commoncrawl.org/", "where the files lie: URL (https, s3, gs) or folder"),
+            "prefix": Option(
+                "https://data.commoncrawl.org/", "where the files lie: URL (https, s3, gs) or folder; '': as named"
+            ),
             "languages": Option((), "index only: content_languages begins with one of them (ISO 639-3)"),
             "mimes": Option((), "index only: content_mime_detected is one of them"),
             "hosts": Option((), "index only: hosts, with those below them"),
@@ -148,7 +150,10 @@ FORMATS: dict[str, Format] = {
         "pipelines.readers.gharchive:read_events",
         (".json", ".jsonl", ".ndjson"),
         group="repo",
-        options={"commit_comments": Option(True, "whether comments on commits become documents")},
+        options={
+            "commit_comments": Option(True, "whether comments on commits become documents"),
+            "clones": Option(None, "folder of clones, owner/name.git, for the code of pull requests", of=str),
+        },
     ),
     "swh": Format(
         "pipelines.readers.swh:read_rows",

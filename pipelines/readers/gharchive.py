@@ -6,6 +6,7 @@ docs.github.com, "GitHub event types"; the format of before 2015 (Timeline API) 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -41,7 +42,8 @@ def read_events(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Ite
     """Locator: `name#line`, counted from 1.  Blank lines are no items.  Memory: one line, and about 100 bytes an event.
 
     Events of other types are dropped, as is one whose id came before in the file; the shapes leave out those that came
-    in another file.
+    in another file.  Option `clones`: the first event of each head and base of a pull request is followed by one with
+    the files that differ, of locator `name#line+head`.
     """
     seen: set[str] = set()
 
@@ -54,7 +56,19 @@ def read_events(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Ite
             seen.add(identity)
         return document
 
-    return read_objects(raw, file.name, reading.limits, make)
+    items = read_objects(raw, file.name, reading.limits, make)
+    return items if reading.options["clones"] is None else _with_versions(items, reading)
+
+
+def _with_versions(items: Iterator[Item], reading: Reading) -> Iterator[Item]:
+    from pipelines.readers.gharchive_files import Clones
+
+    place = reading.unit.resolve(reading.options["clones"])
+    with contextlib.closing(Clones(place, reading)) as clones:
+        for item in items:
+            yield item
+            if isinstance(item, Document):
+                yield from clones.versions(item)
 
 
 def _wanted(event: Mapping[str, Any], commit_comments: bool) -> str | None:

@@ -29,6 +29,7 @@ from pipelines.readers.git_trees import (
 )
 from pipelines.readers.project import Project, describe_project, is_project_file
 from pipelines.readers.records import Document, Dropped, Item, Refused, Rejected, Skipped
+from pipelines.readers.remote import MissingPackage, scheme
 from pipelines.readers.units import PlanError, Source, UnitFile, _unit_file, excluded
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ def plan(source: Source, root: str, files: Files) -> list[dict[str, Any]]:
     for pattern in source.inputs:
         absolute = "://" in pattern or os.path.isabs(pattern) or not root
         place = pattern if absolute else os.path.join(root, pattern)
-        found = repositories(tree(place), place)
+        if scheme(place) in _SERVED:
+            said = "repositories are read where they lie: git clone --bare it, and give the folder"
+            raise PlanError(f"source {source.name}: {pattern}: {said}")
+        try:
+            found = repositories(tree(place), place)
+        except (Refused, MissingPackage) as error:
+            raise PlanError(f"source {source.name}: {error.message if isinstance(error, Refused) else error}") from None
         if not found:
             raise PlanError(f"source {source.name}: no git repository in {pattern}")
         for folder, members in found:
@@ -66,6 +73,10 @@ def plan(source: Source, root: str, files: Files) -> list[dict[str, Any]]:
                 raise PlanError(f"source {source.name}: two inputs hold the repository {name}")
             units.extend(_units(folder.head, members, root))
     return sorted(units, key=lambda unit: (unit["files"][0].name, unit["part"]))
+
+
+# Protocols by which a host gives what is asked for, and no folder of files (git-fetch, "GIT URLS").
+_SERVED = frozenset({"http", "https", "git", "ssh", "ftp", "ftps"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

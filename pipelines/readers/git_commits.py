@@ -24,6 +24,7 @@ from pipelines.readers.git_trees import (
     text_path,
     tree_of,
 )
+from pipelines.readers.limits import Limits
 from pipelines.readers.records import Document, Dropped, Item, Refused, Skipped, safe_meta, safe_text
 from pipelines.readers.units import excluded
 
@@ -91,7 +92,13 @@ def _document(repository: Repository, name: bytes, locator: str) -> Document:
     files = []
     for path, old, new in changes:
         file: dict[str, str | None] = {"path": safe_text(text_path(path))[0], "old": None, "new": None}
-        texts = [_text(repository, text_path(path), entry, file) if entry else None for entry in (old, new)]
+        texts = []
+        for entry in (old, new):
+            found = text_of(repository.objects, repository.reading.limits, text_path(path), entry) if entry else None
+            text, omitted = found or (None, None)
+            texts.append(text)
+            if omitted:
+                file["omitted"] = omitted
         if "omitted" not in file:
             file["old"], file["new"] = texts
         left -= sum(map(len, filter(None, texts)))
@@ -125,23 +132,20 @@ def _made(
     )  # fmt: skip
 
 
-def _text(repository: Repository, path: str, entry: Entry, file: dict[str, str | None]) -> str | None:
-    """The content of a file; where it has no text, `omitted` of the file says why."""
+def text_of(objects: Objects, limits: Limits, path: str, entry: Entry) -> tuple[str | None, str | None]:
+    """(content of a file, None), or (None, why it has no text).  Raises Refused where its object cannot be read."""
     kind = entry.mode & KIND_MASK
     if kind in (LINK, SUBMODULE):
-        file["omitted"] = "link" if kind == LINK else "submodule"
-        return None
+        return None, "link" if kind == LINK else "submodule"
     if reason := skip_reason(path):
-        file["omitted"] = reason
-        return None
+        return None, reason
     try:
-        data = repository.objects.read(entry.name, BLOB, repository.reading.limits.max_code_bytes)
-        return safe_text(decode(data, declared_in_source(data))[0])[0] if data else ""
+        data = objects.read(entry.name, BLOB, limits.max_code_bytes)
+        return safe_text(decode(data, declared_in_source(data))[0])[0] if data else "", None
     except Refused as refused:
         if refused.error not in ("too_large", "binary", "undecodable"):
             raise
-        file["omitted"] = refused.error
-        return None
+        return None, refused.error
 
 
 Change = tuple[bytes, Entry | None, Entry | None]

@@ -12,16 +12,16 @@ All run without network, threads or clock; docs/extraction.md compares them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import re
-from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from licenses.identifiers import sha256_hex, swhid_content
 from pipelines.readers.charset import declared_in_html, decode
-from pipelines.readers.html_blocks import Evidence, all_text, main_text
+from pipelines.readers.html_blocks import Evidence, MainText, all_text, main_text
 from pipelines.readers.limits import Limits
 from pipelines.readers.page_metadata import page_metadata
 from pipelines.readers.records import Document, Refused, Skipped, safe_meta, safe_text
@@ -34,16 +34,20 @@ PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 logging.getLogger("htmldate").setLevel(logging.CRITICAL)
 
-_TAG = re.compile(rb"<(/?)([a-zA-Z][^\s/>]{0,32})")
+_TAG = re.compile(rb"<(/?[a-z][^\s/>]{0,32})")
 # resiliparse 2.0.1 is quadratic in the options of a select element: 0.4 s for 10,000, 8.7 s for 45,000 (measured).
 _MAX_OPTIONS = 10_000
 _LONG_TAG_BYTES = 20_000
-_LONG_TAG = re.compile(rb"<[a-zA-Z][^<>]{%d,}" % (_LONG_TAG_BYTES - 1))
+_TO_BRACKET = re.compile(rb"[^<>]+")
 # Elements that never nest through a missing end tag (HTML Standard, 13.1.2 void elements and 13.1.2.4
 # optional tags).
 _FLAT = frozenset(
-    b"area base br col embed hr img input link meta source track wbr param frame "
-    b"p li td th tr option optgroup dd dt thead tbody tfoot colgroup body html head rp rt".split()
+    slash + name
+    for name in (
+        b"area base br col embed hr img input link meta source track wbr param frame "
+        b"p li td th tr option optgroup dd dt thead tbody tfoot colgroup body html head rp rt".split()
+    )
+    for slash in (b"", b"/")
 )
 
 
@@ -73,29 +77,50 @@ class Shape:
 
 
 def shape(data: bytes) -> Shape:
-    tags = depth = deepest = options = 0
+    names = _TAG.findall(data.lower())
+    depth = deepest = 0
     opened: dict[bytes, int] = {}
-    for match in _TAG.finditer(data):
-        tags += 1
-        name = match[2].lower()
+    for name in names:
         if name in _FLAT:
-            options += name == b"option"
             continue
-        if not match[1]:
+        if name[0] != ord("/"):
             opened[name] = opened.get(name, 0) + 1
             depth += 1
-            deepest = max(deepest, depth)
-        elif opened.get(name):
+            if depth > deepest:
+                deepest = depth
+        elif opened.get(name := name[1:]):
             opened[name] -= 1
             depth -= 1
-    return Shape(tags, deepest, _attributes(data), options)
+    options = names.count(b"option") + names.count(b"/option")
+    return Shape(len(names), deepest, _brackets(data).attributes, options)
 
 
-def _attributes(data: bytes) -> int:
-    places = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("<"))
-    if not len(places) or np.diff(places, append=len(data)).max() < _LONG_TAG_BYTES:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Brackets:
+    tags: int  # each `<`
+    ends: int  # of them those before `/`
+    attributes: int  # as of Shape
+
+
+def _brackets(data: bytes) -> _Brackets:
+    content = np.frombuffer(data, np.uint8)
+    opens = content == ord("<")
+    ends = np.count_nonzero(opens[:-1] & (content[1:] == ord("/")))
+    # A long tag covers one of the blocks of half its length.
+    block = _LONG_TAG_BYTES // 2
+    filled = opens[: len(opens) // block * block].reshape(-1, block).any(axis=1)
+    # Blocks with a bracket before one without.
+    last = [int(at) * block for at in np.flatnonzero(filled[:-1] & ~filled[1:])]
+    attributes = max((_attributes(data, data.rfind(b"<", at, at + block)) for at in last), default=0)
+    return _Brackets(int(np.count_nonzero(opens)), int(ends), attributes)
+
+
+def _attributes(data: bytes, at: int) -> int:
+    """White space runs of what stands behind the bracket at `at`, if it is a long tag."""
+    tag = _TO_BRACKET.match(data, at + 1)
+    if tag is None or len(tag[0]) < _LONG_TAG_BYTES or not tag[0][:1].isalpha():
         return 0
-    return max((len(re.findall(rb"\s[^\s=\"']", tag[0])) for tag in _LONG_TAG.finditer(data)), default=0)
+    return len(re.findall(rb"\s[^\s=\"']", tag[0]))
 
 
 def check_shape(data: bytes, limits: Limits) -> Shape:
@@ -104,10 +129,10 @@ def check_shape(data: bytes, limits: Limits) -> Shape:
     if len(data) > limits.max_html_bytes:
         raise Refused("too_large", f"a page of {len(data)} bytes, more than {limits.max_html_bytes}")
     # Nearly every page is under the limits by the number of its brackets, which is quickly counted.
-    tags = data.count(b"<")
-    opened = tags - data.count(b"</")  # start tags at most
-    if tags <= limits.careful_html_tags and opened <= min(limits.max_html_depth, _MAX_OPTIONS):
-        found = Shape(tags, opened, _attributes(data), opened)
+    quick = _brackets(data)
+    opened = quick.tags - quick.ends  # start tags at most
+    if quick.tags <= limits.careful_html_tags and opened <= min(limits.max_html_depth, _MAX_OPTIONS):
+        found = Shape(quick.tags, opened, quick.attributes, opened)
     else:
         found = shape(data)
     for name, value, limit in (
@@ -129,11 +154,10 @@ def choose_mode(data: bytes, mode: Mode, limits: Limits) -> Mode:
     return mode
 
 
-# Chosen on one half of the annotated pages (docs/extraction.md).  `auto` asks the careful extractor where fewer
-# characters were kept, or a smaller share of what the page did not mark as menu and the like ...
-_UNSURE_KEPT = 400
+# Chosen on one half of the annotated pages (docs/extraction.md).  `auto` asks the careful extractor where a smaller
+# share was kept of what the page did not mark as menu and the like ...
 _UNSURE_SHARE = 0.6
-# ... and `fast` gives up its rules, and keeps all of that.
+# ... and `fast` gives up its rules, and keeps all of that, below this share or so many characters.
 _LOST_KEPT = 250
 _LOST_SHARE = 0.3
 
@@ -153,15 +177,15 @@ def extract(html: bytes | str, url: str | None = None, mode: Mode = "careful") -
 def main_text_of(html: str, mode: Mode = "careful") -> tuple[str, Mode]:
     """The main text, and the extractor whose it is: careful or fast."""
     if mode != "careful":
-        text, evidence, whole = _main_text_fast(html)
-        if mode == "fast" or not unsure(evidence):
-            return whole if lost(evidence) else text, "fast"
+        found = _main_text_fast(html)
+        if mode == "fast" or not unsure(found.evidence):
+            return found.whole() if lost(found.evidence) else found.text(), "fast"
     return _main_text_careful(html), "careful"
 
 
 def unsure(evidence: Evidence) -> bool:
     """Whether `auto` asks the careful extractor."""
-    return evidence.kept < _UNSURE_KEPT or evidence.share < _UNSURE_SHARE
+    return evidence.share < _UNSURE_SHARE
 
 
 def lost(evidence: Evidence) -> bool:
@@ -191,8 +215,7 @@ def _main_text_careful(html: str) -> str:
     return found.text or "" if found is not None else ""
 
 
-def _main_text_fast(html: str) -> tuple[str, Evidence, str]:
-    """The text after the rules, how sure they are, and the text before them."""
+def _main_text_fast(html: str) -> MainText:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
@@ -222,9 +245,10 @@ def read_page(data: bytes, page: Page, mode: Mode, limits: Limits) -> Document:
     if not data.strip():
         raise Skipped("empty")
     chosen = choose_mode(data, mode, limits)
-    declared: Iterable[str] = [page.charset] if page.charset else []
-    html, encoding = decode(data, [*declared, *declared_in_html(data)], strip_nul=True)
-    html = safe_text(html)[0]
+    declared = [page.charset] if page.charset else []
+    html, encoding = decode(data, itertools.chain(declared, declared_in_html(data)), strip_nul=True)
+    if b"\0" in data:  # UTF-16 may hold U+0000; no other text does
+        html = html.replace("\0", "\ufffd")
     try:
         found = extract(html, page.url, chosen)
     except RecursionError as error:

@@ -24,9 +24,7 @@ def read_rows(raw: BinaryIO, file: UnitFile, reading: Reading) -> Iterator[Item]
     return read_jsonl(raw, file.name, unit.source, unit.document_kind, reading.limits)
 
 
-def read_jsonl(
-    raw: BinaryIO, name: str, source: str, document_kind: str | None, limits: Limits
-) -> Iterator[Item]:
+def read_jsonl(raw: BinaryIO, name: str, source: str, document_kind: str | None, limits: Limits) -> Iterator[Item]:
     """A document a line."""
     return read_objects(raw, name, limits, lambda row, locator: document_from_row(row, locator, source, document_kind))
 

@@ -80,9 +80,7 @@ def _rows(data: bytes) -> list[tuple[str, Any]]:
         value = json.loads(data)
     except ValueError:
         value = [json.loads(line) for line in data.splitlines() if line.strip()]
-    if isinstance(value, dict) and not (
-        isinstance(value.get("url"), str) and any(k in value for k in _NAME_KEYS)
-    ):
+    if isinstance(value, dict) and not (isinstance(value.get("url"), str) and any(k in value for k in _NAME_KEYS)):
         return list(value.items())
     found = []
     for row in value if isinstance(value, list) else [value]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
+from licenses import page_license
 from pipelines.readers.records import safe_text
 
 # Tags are written in small or in capital letters; a pattern that ignores case would be four times slower.
@@ -35,7 +36,6 @@ _MAX_JSON = 100_000  # characters of one block
 _DATE = re.compile(r"((?:19|20)\d\d)-(\d\d)-(\d\d)(?:$|[T ])")
 # The address of an article of a web log or newspaper: .../2020/01/31/... .
 _DATED_PATH = re.compile(r"/((?:19|20)\d\d)/(\d\d)/(\d\d)/")
-_CREATIVE_COMMONS = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/[\w./-]+", re.I)
 _HOST = re.compile(r"(?=.{1,253}$)(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{0,62}$|\d{1,3}(?:\.\d{1,3}){3}$")
 # In order of trust: the time of first publication before others.
 _DATE_KEYS = (
@@ -50,7 +50,6 @@ _AUTHOR_KEYS = (
 )  # fmt: skip
 _TITLE_KEYS = ("og:title", "twitter:title", "dc.title", "dcterms.title")
 _LANGUAGE_KEYS = ("content-language", "language", "dc.language", "dcterms.language", "og:locale")
-_LICENSE_KEYS = ("dcterms.license", "dc.license", "dcterms.rights", "dc.rights", "license", "citation_license")
 # Names of people that a page marks in its text: HTML Standard 4.6.7.2 (rel=author), schema.org microdata, and the
 # hAtom microformat (microformats.org/wiki/hatom).
 _AUTHOR_MARKS = (
@@ -61,14 +60,9 @@ _AUTHOR_TEXT = 600  # characters after the mark in which the name stands
 _MAX_NAME = 80
 # What pages write before a name.
 _BY = frozenset("by von par por di da de door af av od autor autor: author author: written posted text:".split())
-# rel=license (HTML Standard 4.6.7.9), RDFa as ccREL and Dublin Core have it, schema.org microdata.
-_LICENSE_WORD = re.compile(r"licen[sc]e(?=[\s\"'>])")
-_LICENSE_RELATIONS = frozenset(
-    prefix + word
-    for prefix in ("", "cc:", "dc:", "dct:", "dcterms:", "xhv:", "schema:")
-    for word in ("license", "licence")
-)
-_MAX_LICENSE_TAGS = 200
+# What `licenses.page_license` looks for in a tag, whatever the first letter, and the longest tag that it reads.
+_LICENSE_WORDS = ("icen", "reativecommons.org")
+_MAX_LICENSE_TAG = 4096 + 16
 _ANY_TAG = re.compile(r"<[^<>]{0,4096}>")
 _MAX_VALUE = 500
 _MAX_JSON_NODES = 2000
@@ -83,7 +77,7 @@ class PageMetadata:
     title: str | None = None
     date: str | None = None  # YYYY-MM-DD, of first publication; of the last change if only that is declared
     author: str | None = None
-    license: str | None = None  # URL
+    license: str | None = None  # SPDX expression, as `licenses.page_license` reads it
     url: str | None = None
     language: str | None = None  # BCP 47: language, script, region
 
@@ -104,6 +98,7 @@ def plausible_url(url: str | None) -> str | None:
 def page_metadata(html: str) -> PageMetadata:
     """What the page declares; broken or hostile values are left out, nothing is raised."""
     declared: dict[str, str] = {}
+    rights: list[tuple[int, int]] = []
     for tag in _TAG.finditer(html):
         values = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag[0])}
         if values.get("rel", "").lower() == "canonical":
@@ -111,6 +106,8 @@ def page_metadata(html: str) -> PageMetadata:
         key = values.get("property") or values.get("name") or values.get("itemprop") or values.get("http-equiv") or ""
         if key and values.get("content"):
             _declare(declared, key.lower(), unescape(values["content"]))
+            if "rights" in key.lower():
+                rights.append(tag.span())
     for key, value in _json_ld(html):
         declared.setdefault(key, value)
     if title := _TITLE.search(html):
@@ -118,7 +115,7 @@ def page_metadata(html: str) -> PageMetadata:
     url = plausible_url(declared.get("canonical")) or plausible_url(declared.get("og:url"))
     return PageMetadata(
         title=_title(html, declared), date=_published(html, declared, url), author=_author(html, declared),
-        license=_license(html, declared), url=url, language=_language(html, declared),
+        license=_license(html, rights), url=url, language=_language(html, declared),
     )  # fmt: skip
 
 
@@ -237,7 +234,7 @@ def _language(html: str, declared: dict[str, str]) -> str | None:
 
 
 def _json_ld(html: str) -> Iterator[tuple[str, str]]:
-    """Dates, author names, licences and languages of the first nodes that have them."""
+    """Dates, author names and languages of the first nodes that have them."""
     if "ld+json" not in html and "LD+JSON" not in html:
         return
     for block in _JSON_LD.finditer(html):
@@ -262,8 +259,7 @@ def _of_nodes(pending: list[Any]) -> Iterator[tuple[str, str]]:
             pending.extend(node)
         elif isinstance(node, dict):
             for key, name in (
-                ("datePublished", "datepublished"), ("dateModified", "datemodified"), ("license", "json license"),
-                ("inLanguage", "language"),
+                ("datePublished", "datepublished"), ("dateModified", "datemodified"), ("inLanguage", "language"),
             ):  # fmt: skip
                 if isinstance(node.get(key), str):
                     yield name, node[key]
@@ -278,40 +274,29 @@ def _of_nodes(pending: list[Any]) -> Iterator[tuple[str, str]]:
             pending.extend(node["@graph"] if isinstance(node.get("@graph"), list) else [])
 
 
-def _license(html: str, declared: dict[str, str]) -> str | None:
-    """The address that the page declares to be its licence; else the Creative Commons licence that it links to, if it
-    links to one only."""
-    marked: set[str] = set()
-    for _, word in zip(range(_MAX_LICENSE_TAGS), _LICENSE_WORD.finditer(html), strict=False):
-        values = {
-            m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(_tag_around(html, word.start()))
-        }
-        relations = " ".join(values.get(key, "") for key in ("rel", "property", "itemprop")).lower().split()
-        if _LICENSE_RELATIONS.isdisjoint(relations) or values.get("about", "") not in ("", "#", "."):
-            continue  # `about`: of a picture, or of another page
-        address = _license_url(unescape(values.get("href") or values.get("resource") or values.get("content") or ""))
-        if address:
-            marked.add(address)
-    if len(marked) == 1:
-        return marked.pop()
-    if not marked:
-        for key in ("json license", *_LICENSE_KEYS):
-            if address := _license_url(declared.get(key, "")):
-                return address
-    if "reativecommons.org/" not in html and "REATIVECOMMONS.ORG/" not in html:
-        return None
-    linked = {address for match in _CREATIVE_COMMONS.finditer(html) if (address := _license_url(match[0]))}
-    return linked.pop() if len(linked) == 1 else None
+def _license(html: str, rights: Sequence[tuple[int, int]]) -> str | None:
+    """rights: places of meta elements that speak of them."""
+    marked = _license_markup(html, rights)
+    found = page_license(marked) if marked else None
+    return found.expression if found else None
 
 
-def _license_url(value: str) -> str | None:
-    """A plausible address; of Creative Commons that of the licence itself, whatever page of it was linked to."""
-    address = plausible_url(value)
-    if address is None or "creativecommons.org/" not in address.lower():
-        return address
-    root = re.sub(r"^https?://(?:www\.)?", "https://", address.rstrip("/.").lower())
-    root = re.sub(r"/(?:deed[.\w-]*|legalcode[.\w-]*|rdf)$", "", root)
-    valid = re.fullmatch(
-        r"https://creativecommons\.org/(?:licenses/[a-z-]+|publicdomain/\w+)(?:/[\d.]+)?(?:/\w+)?", root
-    )
-    return root + "/" if valid else None
+def _license_markup(html: str, rights: Sequence[tuple[int, int]]) -> str:
+    """The tags and blocks of JSON-LD that could speak of a licence: a hundredth of a page, of which `page_license` says
+    what it says of the page, fifteen times as fast.  Marks all in capitals are passed over."""
+    pieces = dict(rights)
+    for word in _LICENSE_WORDS:
+        at = html.find(word)
+        while at >= 0:
+            begin = html.rfind("<", max(0, at - _MAX_LICENSE_TAG), at)
+            end = html.find(">", at, at + _MAX_LICENSE_TAG) if begin >= 0 and html.find(">", begin, at) < 0 else -1
+            if end >= 0:
+                pieces[begin] = end + 1
+            at = html.find(word, max(at + len(word), end))
+    for block in _JSON_LD.finditer(html) if "ld+json" in html else ():
+        end = html.find("</script", block.end())
+        if end < 0:
+            break
+        if html.find("licen", block.end(), end) >= 0:
+            pieces[block.start()] = end + len("</script")
+    return "".join(html[begin:end] for begin, end in sorted(pieces.items()))

@@ -111,9 +111,7 @@ def read_parquet(
         yield refused.at(name)
         return
     if "text" not in file.schema_arrow.names:
-        yield Rejected(
-            name, "missing_text", f"no column text among {', '.join(file.schema_arrow.names)}"[:300]
-        )
+        yield Rejected(name, "missing_text", f"no column text among {', '.join(file.schema_arrow.names)}"[:300])
         return
     groups = range(start, file.num_row_groups if stop is None else min(stop, file.num_row_groups))
     row = sum(file.metadata.row_group(index).num_rows for index in range(start))

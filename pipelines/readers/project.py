@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from licenses.files import directory_expressions, is_metadata, license_for_path, states_license
+from licenses.readme import is_readme
+from licenses.stack_v2 import expression_ids, licenses_above
 from pipelines.readers.records import safe_text
 
 _METADATA_NAMES = ("PKG-INFO", "METADATA", "package.json")
@@ -37,15 +39,38 @@ class Project:
         """The expression of the nearest directory at or above the file."""
         return license_for_path(path, self.licenses)
 
+    def detected_above(self, path: str, nearest: str | None) -> str | None:
+        """The ids of all directories at or above the file, sorted, with spaces between, as `license_stack_v2@1` reads
+        them; None where they are those of `nearest`, which `license_of` gave."""
+        if len(self.licenses) < 2:
+            return None
+        directory = path.rpartition("/")[0]
+        ids = self._united.get(directory)
+        if ids is None:
+            by_directory = {place: _ids(expression) for place, expression in self.licenses.items()}
+            ids = self._united[directory] = licenses_above(path, by_directory)
+        return None if ids == _ids(nearest) else " ".join(sorted(ids))
+
+    @functools.cached_property
+    def _united(self) -> dict[str, frozenset[str]]:
+        """Of the directories that were asked for."""
+        return {}
+
+
+@functools.lru_cache(maxsize=1024)
+def _ids(expression: str | None) -> frozenset[str]:
+    return expression_ids(expression)
+
 
 def is_project_file(path: str) -> bool:
-    """A licence text or package metadata: what `describe_project` wants to see."""
-    return _is_project_name(path.rpartition("/")[2])
+    """A licence text, a readme or package metadata: what `describe_project` wants to see."""
+    folder, _, name = path.rpartition("/")
+    return _is_project_name(name) or f"/{folder}".endswith("/LICENSES")  # where REUSE keeps the texts
 
 
 @functools.lru_cache(maxsize=1 << 14)  # a few names (`__init__.py`, `index.js`) are those of most files
 def _is_project_name(name: str) -> bool:
-    return is_metadata(name) or states_license(name)
+    return is_metadata(name) or states_license(name) or is_readme(name)
 
 
 # Projects whose licences are remembered, by the hash of their files: a tree is many units, and each looks at the same
@@ -69,13 +94,13 @@ def directory_licenses(files: Mapping[str, str]) -> dict[str, str]:
 
 def _detected(files: Mapping[str, str]) -> dict[str, str]:
     return directory_expressions(
-        {path: text for path, text in files.items() if states_license(path)},
+        {path: text for path, text in files.items() if not is_metadata(path)},
         {path: text for path, text in files.items() if is_metadata(path)},
     )
 
 
 def describe_project(files: Mapping[str, bytes], fallback_name: str) -> Project:
-    """From the licence and metadata files of a tree (path without top folder -> bytes) and a `name-version`
+    """From the licence files, readmes and metadata of a tree (path without top folder -> bytes) and a `name-version`
     string."""
     texts = {path: safe_text(data.decode("utf-8", "replace"))[0] for path, data in sorted(files.items())}
     metadata: dict[str, str] = {}

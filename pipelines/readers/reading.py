@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from pipelines.readers.archives import BrokenContainer, is_archive, members
+from pipelines.readers.archives import BrokenContainer, Member, is_archive, members
 from pipelines.readers.files import LOCAL, Files
 from pipelines.readers.formats import FORMATS, checked_options, named
 from pipelines.readers.limits import Limits
@@ -91,24 +91,33 @@ class Reading:
                 yield refused.at(file.name)
             else:
                 with raw:
-                    if not raw.seek(0, 2):
-                        yield Dropped(file.name, "empty")
-                        continue
-                    raw.seek(0)
-                    yield from read(raw, file, self)
+                    try:
+                        if not raw.seek(0, 2):
+                            yield Dropped(file.name, "empty")
+                            continue
+                        raw.seek(0)
+                        yield from read(raw, file, self)
+                    except Refused as refused:  # the network, in the middle of the file
+                        yield refused.at(file.name)
 
     def _wanted(self, file: UnitFile) -> bool:
         if file.given or not self.format.suffixes or self.format.archives and is_archive(file.name):
             return True
         return strip_compression(file.name).lower().endswith(self.format.suffixes)
 
-    def each(self, raw: BinaryIO, file: UnitFile, make: Callable[[Entry], Document]) -> Iterator[Item]:
+    def each(
+        self,
+        raw: BinaryIO,
+        file: UnitFile,
+        make: Callable[[Entry], Document],
+        ready: Iterable[Member] | None = None,
+    ) -> Iterator[Item]:
         """The file, or the unit's part of an archive's members, each as one item.
 
-        A broken container is reported by part 0.
+        A broken container is reported by part 0.  ready: the members, where the archive was gone through before.
         """
         try:
-            for entry in self._entries(raw, file):
+            for entry in self._entries(raw, file, ready):
                 try:
                     if excluded(entry.locator, self.unit.exclude):
                         raise Skipped("excluded")
@@ -123,12 +132,16 @@ class Reading:
             if self.unit.part == 0:
                 yield refused.at(file.name)
 
-    def _entries(self, raw: BinaryIO, file: UnitFile) -> Iterator[Entry]:
+    def in_part(self, member: Member) -> bool:
+        """Whether a member of an archive belongs to the unit."""
+        return member.index % self.unit.parts == self.unit.part
+
+    def _entries(self, raw: BinaryIO, file: UnitFile, ready: Iterable[Member] | None) -> Iterator[Entry]:
         if not is_archive(file.name):
             yield Entry(file.name, file.name, lambda limit: self.whole(raw, file, limit), None, file.given)
             return
-        for member in members(raw, file.name, self.limits):
-            if member.index % self.unit.parts == self.unit.part:
+        for member in members(raw, file.name, self.limits) if ready is None else ready:
+            if self.in_part(member):
                 name = file.name.rpartition("/")[2]
                 yield Entry(f"{file.name}!{member.name}", member.name, member.read, name, False, member.problem)
 

@@ -25,6 +25,7 @@ DROP_REASONS = frozenset(
         "no_latex",  # arXiv: a paper that came as PDF or PostScript only
         "no_main_text",  # the extractor found nothing but boilerplate
         "no_parent",  # git: the first commit of a shallow clone, whose changes are unknown
+        "no_versions",  # GH Archive: a pull request of which no clone has changed files before and after
         "no_question",  # Stack Exchange: an answer whose question is missing or left out
         "not_a_feed",  # feed source: XML or JSON of another kind (site map, configuration ...)
         "not_a_page",  # HTML source: another kind of file; WARC source: another content type
@@ -104,9 +105,7 @@ class Skipped(Exception):
 class Document:
     """One document with every column of DOCUMENT_SCHEMA, and the locator that its id was made from."""
 
-    locator: (
-        str  # place inside the source: relative name, member, line, row or offset; the same on every machine
-    )
+    locator: str  # place inside the source: relative name, member, line, row or offset; the same on every machine
     source: str
     kind: str
     text: str  # never holds a lone surrogate; NUL only where a row of JSONL or Parquet gave it

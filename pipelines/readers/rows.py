@@ -19,11 +19,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def as_text(value: Any) -> str:
     """A column value as a string: strings as they are, the rest as JSON."""
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    )
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     return safe_text(text)[0]
 
 

@@ -45,6 +45,8 @@ _NAME_COLUMNS = ("blob_id", "content_id")
 # Columns of the document itself; all others, and the dates, become meta.
 _CONTENT = ("content", "text")
 _ORC_MAGIC = b"ORC"
+# What a store says where it has no such file; S3 forbids to look for what is not there where it may not be listed.
+_NOT_THERE = (FileNotFoundError, NotADirectoryError, PermissionError, type(None))
 # Rows with a content that are decoded at once: at the size limit of a content 80 MB.
 _CONTENT_ROWS = 8
 
@@ -159,9 +161,9 @@ class Store:
             try:
                 raw = self._files.open(path)
             except Refused as refused:
-                if refused.error in ("unreadable", "missing_object"):
+                if refused.error in ("unreadable", "missing_object") and isinstance(refused.__cause__, _NOT_THERE):
                     continue
-                raise
+                raise  # a store that gives no answer may have it
             if layout != self._layouts[0]:
                 self._layouts.remove(layout)
                 self._layouts.insert(0, layout)

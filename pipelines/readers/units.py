@@ -24,6 +24,7 @@ from pipelines.readers.formats import FORMATS, KINDS, Scalar, checked_options, n
 from pipelines.readers.limits import Limits
 from pipelines.readers.locators import load_locators
 from pipelines.readers.records import Refused
+from pipelines.readers.remote import MissingPackage
 from pipelines.readers.streams import compression
 
 EXTRACTORS = ("careful", "fast", "auto")
@@ -51,9 +52,7 @@ class Source:
     name: str
     kind: str  # one of formats.KINDS
     inputs: tuple[str, ...]  # files, directories or globs (`**` for any depth)
-    exclude: tuple[
-        str, ...
-    ] = ()  # shell patterns for the end of a name, from any '/' on: `html/227.html`, `vendor/*`
+    exclude: tuple[str, ...] = ()  # shell patterns for the end of a name, from any '/' on: `html/227.html`, `vendor/*`
     locators: str | None = None  # JSON or JSONL, or `archive!member`: file or member name -> url, timestamp
     limits: Limits = dataclasses.field(default_factory=Limits)
     document_kind: str | None = None  # replaces the kind that the reader would choose
@@ -66,9 +65,7 @@ class Source:
         if self.kind not in KINDS:
             raise ValueError(f"source {self.name}: unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
         if self.extractor not in EXTRACTORS:
-            raise ValueError(
-                f"source {self.name}: unknown extractor {self.extractor!r}; known are {EXTRACTORS}"
-            )
+            raise ValueError(f"source {self.name}: unknown extractor {self.extractor!r}; known are {EXTRACTORS}")
         if isinstance(self.inputs, str) or not self.inputs:
             raise ValueError(f"source {self.name}: inputs must be a non-empty sequence of paths")
         try:
@@ -136,9 +133,7 @@ class Unit:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def resolve(self, path: str) -> str:
-        return (
-            path if not self.base or os.path.isabs(path) or "://" in path else os.path.join(self.base, path)
-        )
+        return path if not self.base or os.path.isabs(path) or "://" in path else os.path.join(self.base, path)
 
 
 @functools.lru_cache(maxsize=64)
@@ -181,7 +176,13 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
     if form.project:
         from pipelines.readers.project import is_project_file
 
-        projects = [file for file in found if is_project_file(file.name) and not is_archive(file.name)]
+        projects = [
+            file
+            for file in found
+            if is_project_file(file.name)
+            and not is_archive(file.name)
+            and (file.given or files.link(file.path, file.name) is None)  # a link may lead out of the input
+        ]
         units = [_with_context(unit, projects, root) for unit in units]
     return units
 
@@ -190,7 +191,11 @@ def _find(source: Source, root: str, files: Files) -> list[Found]:
     by_name: dict[str, Found] = {}
     for pattern in source.inputs:
         absolute = "://" in pattern or os.path.isabs(pattern) or not root
-        matches = files.find(pattern if absolute else os.path.join(root, pattern))
+        try:
+            matches = files.find(pattern if absolute else os.path.join(root, pattern))
+        except (Refused, MissingPackage) as error:
+            said = error.message if isinstance(error, Refused) else error
+            raise PlanError(f"source {source.name}: {said}") from None
         if not matches:
             raise PlanError(f"source {source.name}: nothing matches {pattern}")
         for file in matches:

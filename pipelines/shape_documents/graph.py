@@ -15,9 +15,11 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from licenses.reservations_marks import RESERVATION
 from pipelines import storage
 from pipelines.corpus_search import RemoveSpill, record_of
 from pipelines.documents import DOCUMENT_SCHEMA, REJECTED_SCHEMA, doc_id
+from pipelines.host_files import NO_HOST_FILES
 from pipelines.ingest import REJECTED, part, rejected_batch
 from pipelines.manifest import Books
 from pipelines.parcels import MAX_HEAD_BYTES, Parcel, Sender, hash64, in_order, origin_of, partition_of_key
@@ -106,7 +108,7 @@ def _head(document: Mapping[str, Any], plan: ShapeDocuments) -> tuple[str, bytes
     order: Any = None
     fault: list[str] | None = None
     asked, names = plan.names_for(document["source"], document["kind"])
-    for name in names:
+    for name in names if document["kind"] != RESERVATION else ():
         shape = shape_of(name)
         try:
             key = shape.key(document)
@@ -264,6 +266,10 @@ class _MakeShard(beam.DoFn):
         if group.again:
             counts.add(group.name, DUPLICATE)
             members.add(group.rows, None, group.name, DUPLICATE)
+            return None
+        if group.rows[0]["kind"] == RESERVATION:
+            counts.add(None, NO_HOST_FILES.name)
+            members.add(group.rows, None, None, NO_HOST_FILES.name)
             return None
         if group.name is None:
             row = group.rows[0]

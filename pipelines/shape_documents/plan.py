@@ -119,10 +119,16 @@ class ShapeDocuments:
         return storage.join(self.folder, f"{MEMBERS}.parts", f"part-{partition:05d}.parquet")
 
     def check(self) -> None:
-        """Raises UsageError where a shape is not known or a file has other columns; before any work."""
-        for _, names in self.shapes:
+        """Raises UsageError where a shape is not known or lacks what it needs, or a file has other columns; before any
+        work."""
+        for by, names in self.shapes:
             for name in names:
-                shape_of(name)
+                needs = getattr(shape_of(name), "check", None)
+                if needs is not None:
+                    try:
+                        needs()
+                    except ImportError as error:
+                        raise UsageError(f"shape of {by}: {error}") from None
         for each in self.inputs:
             for path in each.files[:1]:
                 check_columns(path, DOCUMENT_SCHEMA.names)

@@ -1,7 +1,7 @@
 """Shapes: documents that belong together as one text, in the form that a model was trained on.
 
 `starcoder_*@1` and `starcoder2_*@1` are those of StarCoder and StarCoder2, with the faults of their code;
-`gristmill_*@1` are ours, with these mended.  See docs/shapes.md.
+`gristmill_*@1` are ours, with these mended, and no text can forge a mark in them.  See docs/shapes.md.
 """
 
 from collections.abc import Mapping
@@ -32,10 +32,18 @@ _ALL: tuple[Shape, ...] = (
     QuestionShape("starcoder2_stackexchange@1"),
     IntermediateShape("starcoder2_intermediate@1"),
     IntermediateShape("starcoder2_intermediate_clang@1", compiles=True),
+    FileShape("gristmill_file@1", mended=True),
     CommitShape("gristmill_commit@1", mended=True),
     IssueShape("gristmill_issue@1", mended=True),
+    NotebookScript("gristmill_notebook_script@1", "<jupyter_script>", header=False, mended=True),
+    StructuredNotebook("gristmill_notebook_structured@1", mended=True),
+    RepositoryShape("gristmill_repository@1", mended=True),
     PullRequestShape("gristmill_pull_request@1", mended=True),
+    KaggleShape("gristmill_kaggle@1", mended=True),
+    PlainShape("gristmill_documentation@1", "documentation", mended=True),
     QuestionShape("gristmill_stackexchange@1", mended=True),
+    IntermediateShape("gristmill_intermediate@1", mended=True),
+    IntermediateShape("gristmill_intermediate_clang@1", compiles=True, mended=True),
 )
 SHAPES: Mapping[str, Shape] = {shape.name: shape for shape in _ALL}
 

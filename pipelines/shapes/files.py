@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.shapes.sentinels import as_it_is, unmarked
 from pipelines.shapes.shape import Alone, Chance, Draws, Dropped, Shaped, meta_of, whole_number
 
 META_CHANCE = 0.2  # add_content_with_meta.py: of each of the three
@@ -51,15 +52,22 @@ def with_meta(repo: str | None, path: str | None, stars: int | None, text: str, 
 
 @dataclasses.dataclass(frozen=True)
 class FileShape(Alone):
-    """A file -> the file with its repository, name and stars, each by chance."""
+    """A file -> the file with its repository, name and stars, each by chance.
+
+    mended   spellings of special tokens in it, its name and that of its repository are broken up
+    """
 
     name: str
+    mended: bool = False
 
     def make(self, rows: Sequence[Mapping[str, Any]], seed: int) -> Shaped | Dropped:
         (row,) = rows
         if not row["text"]:
             return Dropped("empty")
-        text = with_meta(row.get("repo"), row.get("path"), stars_of(row), row["text"], self.draws(row, seed))
+        repo, path, text = row.get("repo"), row.get("path"), row["text"]
+        if self.mended:
+            repo, path, text = (None if each is None else unmarked(each) for each in (repo, path, text))
+        text = with_meta(repo, path, stars_of(row), text, self.draws(row, seed))
         return Shaped(text, {}, row["kind"])
 
 
@@ -76,10 +84,12 @@ class RepositoryShape:
 
     They stand in an order that says nothing: by a hash of their ids, the reference's is random.  Documents without a
     repository, and events, commits and notebooks, are not of this shape.
+    mended   spellings of special tokens in files, their names and that of the repository are broken up
     """
 
     name: str
     kinds: tuple[str, ...] = ("code", "documentation", "prose")
+    mended: bool = False
 
     def key(self, row: Mapping[str, Any]) -> str | None:
         return row.get("repo") if row.get("kind") in self.kinds else None
@@ -92,22 +102,27 @@ class RepositoryShape:
         repo = self.key(rows[0])
         if repo is None:
             return Dropped("not_of_shape")
-        files = [(row.get("path") or "", row["text"]) for row in rows if row["text"]]
+        plain = unmarked if self.mended else as_it_is
+        files = [(plain(row.get("path") or ""), plain(row["text"])) for row in rows if row["text"]]
         if not files:
             return Dropped("empty")
         named = Draws(repo, seed).random() < REPOSITORY_META_CHANCE
         meta = {"files": str(len(files)), "named": str(named).lower()}
-        return Shaped(repository_text(repo, files, named=named), meta, "repository")
+        return Shaped(repository_text(plain(repo), files, named=named), meta, "repository")
 
 
 @dataclasses.dataclass(frozen=True)
 class PlainShape(Alone):
-    """A document that is given as it is, with a kind of its own (StarCoder2's documentation of packages)."""
+    """A document that is given as it is, with a kind of its own (StarCoder2's documentation of packages).
+
+    mended   spellings of special tokens in it are broken up
+    """
 
     name: str
     kind: str
+    mended: bool = False
 
     def make(self, rows: Sequence[Mapping[str, Any]], seed: int) -> Shaped | Dropped:
         (row,) = rows
-        text = row["text"].strip()
+        text = (unmarked if self.mended else as_it_is)(row["text"].strip())
         return Shaped(text, {}, self.kind) if text else Dropped("empty")

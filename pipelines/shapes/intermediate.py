@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.shapes.sentinels import unmarked
 from pipelines.shapes.shape import Draws, Dropped, Shaped
 
 SIZE_CHANCE = 0.8
@@ -103,10 +104,12 @@ class IntermediateShape:
 
     compiles   where there is no representation, C and C++ go through clang, if it is on the path: what comes out
                depends on its version, so that runs are alike only where their compilers are
+    mended     spellings of special tokens in both are broken up
     """
 
     name: str
     compiles: bool = False
+    mended: bool = False
 
     def check(self) -> None:
         """Raises ImportError where there is nothing to compile with."""
@@ -148,7 +151,10 @@ class IntermediateShape:
             return Dropped("no_representation")
         if max(len(source["text"]), len(representation)) > MAX_REPRESENTATION_CHARS:
             return Dropped("too_large")
-        text = pair_text(source["text"], without_header(representation), code_first=code_first)
+        code, representation = source["text"], without_header(representation)
+        if self.mended:
+            code, representation = unmarked(code), unmarked(representation)
+        text = pair_text(code, representation, code_first=code_first)
         meta = {"level": level, "code_first": str(code_first).lower(), "representation_by": by}
         return Shaped(text, meta, "code")
 

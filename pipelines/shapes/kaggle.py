@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.shapes.notebooks import NotebookError, check_scripts, is_notebook, notebook_of, script_of
+from pipelines.shapes.sentinels import as_it_is, unmarked
 from pipelines.shapes.shape import Alone, Dropped, Shaped, meta_of
 
 MAX_CHARS = 5_000_000  # of the notebook
@@ -74,9 +75,13 @@ def data_set_lines(meta: Mapping[str, str]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class KaggleShape(Alone):
-    """A notebook and the metadata of its data set -> a script behind what is known of the data."""
+    """A notebook and the metadata of its data set -> a script behind what is known of the data.
+
+    mended   spellings of special tokens in both are broken up
+    """
 
     name: str
+    mended: bool = False
 
     def check(self) -> None:
         check_scripts()
@@ -100,4 +105,7 @@ class KaggleShape(Alone):
             return Dropped("no_code")
         known = data_set_lines(meta_of(row))
         head = "\n".join(known) + "\n" if known else ""
-        return Shaped(f"{head}<jupyter_script>{script}", {"data_set": str(bool(known)).lower()}, "notebook")
+        plain = unmarked if self.mended else as_it_is
+        return Shaped(
+            f"{plain(head)}<jupyter_script>{plain(script)}", {"data_set": str(bool(known)).lower()}, "notebook"
+        )

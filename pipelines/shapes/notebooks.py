@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.shapes.sentinels import as_it_is, unmarked
 from pipelines.shapes.shape import Alone, Dropped, Shaped
 
 NO_OUTPUT = "_____no_output_____"
@@ -129,15 +130,16 @@ def _without_tags(text: str) -> str:
 _TAG = re.compile(r"<[^>]*>")
 
 
-def structured(pairs: Sequence[Pair]) -> str:
-    """The pairs as one text; each piece without space around it."""
+def structured(pairs: Sequence[Pair], *, mended: bool = False) -> str:
+    """The pairs as one text; each piece without space around it.  mended: spellings of special tokens are broken up."""
+    plain = unmarked if mended else as_it_is
     parts = ["<jupyter_start>"]
     for pair in pairs:
         output = pair.output
         if len(output) > MAX_OUTPUT_CHARS:
             output = output[:MAX_OUTPUT_CHARS] + _CUT
-        output = EMPTY_OUTPUT if output == NO_OUTPUT else output.strip()
-        parts += ["<jupyter_text>", pair.markdown.strip(), "<jupyter_code>", pair.code.strip()]
+        output = EMPTY_OUTPUT if output == NO_OUTPUT else plain(output.strip())
+        parts += ["<jupyter_text>", plain(pair.markdown.strip()), "<jupyter_code>", plain(pair.code.strip())]
         parts += ["<jupyter_output>", output]
     return "".join(parts)
 
@@ -198,9 +200,10 @@ def is_notebook(row: Mapping[str, Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class StructuredNotebook(Alone):
-    """A notebook -> text, code and output in turns."""
+    """A notebook -> text, code and output in turns.  mended: spellings of special tokens in them are broken up."""
 
     name: str
+    mended: bool = False
 
     def make(self, rows: Sequence[Mapping[str, Any]], seed: int) -> Shaped | Dropped:
         (row,) = rows
@@ -212,7 +215,7 @@ class StructuredNotebook(Alone):
             return Dropped(error.reason)
         if not pairs:
             return Dropped("no_pairs")
-        return Shaped(structured(pairs), {"pairs": str(len(pairs))}, "notebook")
+        return Shaped(structured(pairs, mended=self.mended), {"pairs": str(len(pairs))}, "notebook")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,11 +224,13 @@ class NotebookScript(Alone):
 
     mark     what stands before the script: nothing (StarCoder: it is code), <jupyter_script> (StarCoder2)
     header   see script_of
+    mended   spellings of special tokens in it are broken up
     """
 
     name: str
     mark: str = ""
     header: bool = True
+    mended: bool = False
 
     def check(self) -> None:
         check_scripts()
@@ -240,4 +245,5 @@ class NotebookScript(Alone):
             return Dropped(error.reason)
         if extension == _NOT_PYTHON or not script.strip():
             return Dropped("no_code")
+        script = unmarked(script) if self.mended else script
         return Shaped(self.mark + script, {"extension": extension}, "code" if not self.mark else "notebook")

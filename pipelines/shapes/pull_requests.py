@@ -130,6 +130,11 @@ class _Renderer:
     bases: dict[str, Base] | None = None
     head: Any = ""
 
+    def said(self, user: str, text: str | None, *, any_length: bool = False) -> str:
+        """As `said`.  mended: without spellings of special tokens, as what was taken out may have parted one."""
+        found = said(user, text, any_length=any_length)
+        return unmarked(found) if self.mended else found
+
     def add(self, text: str) -> None:
         self.parts.append(text)
         self.size += len(text)
@@ -162,7 +167,7 @@ class _Renderer:
         user, action = event["actor.login"] or "", event["action"]
         try:
             if action in ("edited", "opened", "reopened"):
-                text = "<pr>" + title_line(event["title"]) + said(user, event["text"])
+                text = "<pr>" + title_line(event["title"]) + self.said(user, event["text"])
             else:
                 text = "<pr>" + user
         except RenderError:
@@ -174,12 +179,13 @@ class _Renderer:
         if self.bases is None:
             text += f"<repo_name>{event['base_repo_name']}"
         if action == "closed":
-            text += f"<pr_is_merged>{event.get('pull_request.merged')}"
+            merged = event.get("pull_request.merged")
+            text += f"<pr_is_merged>{merged if isinstance(merged, bool | None) or not self.mended else bool(merged)}"
         return text
 
     def comment(self, event: Mapping[str, Any]) -> str:
         try:
-            text = "<pr_comment>" + said(event["actor.login"] or "", event["text"])
+            text = "<pr_comment>" + self.said(event["actor.login"] or "", event["text"])
         except RenderError:
             return ""
         number = whole_number(event.get("comment_id"))
@@ -194,7 +200,7 @@ class _Renderer:
             return ""
         try:
             if event["type"] == "PullRequestReviewEvent":
-                text = said(user, event["text"], any_length=True) if event["text"] else user
+                text = self.said(user, event["text"], any_length=True) if event["text"] else user
                 return f"<pr_review>{text}<pr_event_id>{number}<pr_review_state>{event['review.state']}"
             return self.code_comment(event, user, number)
         except RenderError:
@@ -219,7 +225,7 @@ class _Renderer:
             self.draws.random()  # whether the hunk is shown whole: always, but the reference draws
         hunk = header + "\n" + rest
         text += "<pr_diff_hunk>" + (hunk if len(hunk) <= MAX_HUNK else OMITTED)
-        return text + "<pr_comment>" + said(user, event["text"])
+        return text + "<pr_comment>" + self.said(user, event["text"])
 
     def base_files(self) -> str:
         """The files that any of the commits changed, around what was changed.  Sets `bases`."""
@@ -308,6 +314,15 @@ def _both(diff: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in files if each.get("base_content") is not None and each.get("head_content") is not None]
 
 
+def _unmarked(diff: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of a diff without spellings of special tokens; they keep their lines."""
+    files = []
+    for file in diff.get("head_base_files") or []:
+        texts = {name: file.get(name) for name in ("base_path", "base_content", "head_content")}
+        files.append({**file, **{name: None if text is None else unmarked(text) for name, text in texts.items()}})
+    return {**diff, "head_base_files": files}
+
+
 def is_merged(events: Sequence[Mapping[str, Any]]) -> bool:
     return any(each.get("pull_request.merged") for each in events)
 
@@ -366,11 +381,16 @@ def render(
     if draws is not None and draws.random() >= repository_chance(count):
         return Dropped("repository_sample")
     try:
+        diffs = [_unmarked(diff) for diff in diffs] if mended else diffs
         return _Renderer(diffs, draws, mended).render(_masked(events, mended))
     except RenderError:
         return Dropped("render_error")
     except DiffTooLargeError:
         return Dropped("diff_too_large")
+
+
+# Fields of events that a text holds.
+_WRITTEN = ("title", "text", "action", "base_repo_name", "review.state", "comment.path", "comment.diff_hunk")
 
 
 def _masked(events: Sequence[Mapping[str, Any]], mended: bool) -> list[dict[str, Any]]:
@@ -384,7 +404,8 @@ def _masked(events: Sequence[Mapping[str, Any]], mended: bool) -> list[dict[str,
         event = dict(event)
         user = event["actor.login"]
         if mended:
-            event |= {name: unmarked(mask(event[name])) for name in ("title", "text") if event[name]}
+            event |= {name: mask(event[name]) for name in ("title", "text") if event[name]}
+            event |= {name: unmarked(event[name]) for name in _WRITTEN if event[name]}
         elif user is not None and event["text"]:
             event["text"] = replace_names(event["text"], names)
         event["actor.login"] = None if user is None else names[user]
@@ -398,7 +419,7 @@ class PullRequestShape:
 
     `meta` of a document may have pull_requests_in_repo, their number in the repository (missing: 1).
     mended   comments on the thread are written, bots' events are not; names as whole words, in the title, too; hunks at
-             the end of a file; spellings of special tokens in what users wrote are broken up
+             the end of a file; spellings of special tokens in what users wrote, in code and in names are broken up
     """
 
     name: str

@@ -20,5 +20,13 @@ _ANY = re.compile("|".join(re.escape(token) for token in TOKENS))
 
 def unmarked(text: str) -> str:
     """The text with a space behind the `<` of whatever is spelt as a special token: it stays readable, and a tokeniser
-    that reads marks in texts finds only those that the shape wrote."""
-    return _ANY.sub(lambda found: "< " + found.group()[1:], text)
+    that reads marks in texts finds only those that the shape wrote.
+
+    Every part of a text is unmarked when nothing more is taken out of it: what is left may spell a token only then.
+    """
+    return _ANY.sub(lambda found: "< " + found.group()[1:], text) if "<" in text else text
+
+
+def as_it_is(text: str) -> str:
+    """The text: in the place of `unmarked` where a reference takes marks in texts for its own."""
+    return text

@@ -109,6 +109,17 @@ def repository(name: str | None, *texts: str, **more: Any) -> list[dict[str, Any
     ]
 
 
+def test_what_a_shape_needs_is_looked_for_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Needy(Loud):
+        def check(self) -> None:
+            raise ImportError("needy@1 needs more: install gristmill[more]")
+
+    monkeypatch.setattr(plan, "known_shapes", lambda: {"joined@1": Joined(), "needy@1": Needy("needy@1")})
+    files = write(tmp_path, repository("one", "a"))
+    with pytest.raises(UsageError, match=r"shape of code: needy@1 needs more: install gristmill\[more\]"):
+        shaped(tmp_path, ("train", files), shapes={"code": ("joined@1", "needy")})
+
+
 def test_documents_that_belong_together_become_one(tmp_path: Path) -> None:
     rows = [
         *repository("one", "a", "b", "c", language="en", meta=[("stars", "7")]),

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.split import _MEMBER, HeldOut, group_of, split_of, twins
+from pipelines.annotate import annotation_shard
+from pipelines.documents import DOCUMENT_SCHEMA
+from pipelines.ingest import document_shard
+from pipelines.rules import FamilyRule
+from pipelines.shards import write_shard
+from pipelines.split import _MEMBER, HeldOut, Plan, _rows, group_of, split_of, twins
 from tests.conftest import document_batch
 
 
@@ -54,3 +62,20 @@ def test_every_document_has_one_of_five_places() -> None:
     assert split_of(True, False, True, True) == "held_out_twin"
     assert split_of(True, False, True, False) == "train"
     assert split_of(False, False, True, False) == "out_of_scope"
+
+
+def test_what_hosts_say_is_out_of_scope_beside_what_the_recipe_says(tmp_path: Path) -> None:
+    documents = document_batch({"text": "a"}, {"text": "b", "kind": "reservation"}, {"text": "c"})
+    write_shard(document_shard(str(tmp_path), 0), DOCUMENT_SCHEMA, [documents])
+    judged = pa.table({
+        "doc_id": ["d0", "d1", "d2"], "keep": [True, True, False], "rule": [None, None, "words"],
+        "value": pa.nulls(3, pa.float64()), "threshold": pa.nulls(3, pa.float64()),
+    })  # fmt: skip
+    write_shard(annotation_shard(str(tmp_path), "family@x", 0), judged.schema, judged.to_batches())
+    for scope, expected in (
+        ((), [None, "host_file", None]),
+        ((FamilyRule("family@x"),), [None, "host_file", "family@x/words"]),
+    ):
+        rows = list(_rows(str(tmp_path), 0, Plan(HeldOut(1.0, 0, {"s": "document"}), scope)))
+        assert [row.scope_rule for row in rows] == expected
+        assert [row.held_out for row in rows] == [rule is None for rule in expected]

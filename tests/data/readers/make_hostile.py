@@ -68,9 +68,7 @@ def strings() -> list[str]:
 
 
 def _prose(rng: random.Random, sentences: int = 6) -> str:
-    return " ".join(
-        " ".join(rng.choices(_WORDS, k=rng.randint(9, 15))).capitalize() + "." for _ in range(sentences)
-    )
+    return " ".join(" ".join(rng.choices(_WORDS, k=rng.randint(9, 15))).capitalize() + "." for _ in range(sentences))
 
 
 def _page(rng: random.Random, body: str | None = None, charset: str = "utf-8") -> str:
@@ -118,9 +116,7 @@ def tar_entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
-def warc_record(
-    kind: str, url: str, body: bytes, number: int, content_type: str, length: int | None = None
-) -> bytes:
+def warc_record(kind: str, url: str, body: bytes, number: int, content_type: str, length: int | None = None) -> bytes:
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\n"
         f"WARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-{number:012d}>\r\n"
@@ -157,9 +153,7 @@ def _parquet(rows: dict[str, Any], **options: Any) -> bytes:
 
 def _source(rng: random.Random) -> bytes:
     name = "_".join(rng.choices(_WORDS, k=2))
-    return (
-        f'"""{_prose(rng, 1)}"""\n\n\ndef {name}(value):\n    return value + {rng.randrange(1000)}\n'.encode()
-    )
+    return f'"""{_prose(rng, 1)}"""\n\n\ndef {name}(value):\n    return value + {rng.randrange(1000)}\n'.encode()
 
 
 def _noise(rng: random.Random, size: int, nul: bool = True) -> bytes:
@@ -184,9 +178,7 @@ def _good(kind: str, index: int, rng: random.Random) -> tuple[str, bytes, int]:
             return f"{name}.html", _page(rng).encode(), 1
         case "warc":
             records = [response(_page(rng).encode(), i) for i in range(2)]
-            records.insert(
-                1, warc_record("request", "http://example.org/", b"GET / HTTP/1.1\r\n\r\n", 9, "x/y")
-            )
+            records.insert(1, warc_record("request", "http://example.org/", b"GET / HTTP/1.1\r\n\r\n", 9, "x/y"))
             packed = index % 2
             return f"{name}.warc{'.gz' * packed}", b"".join(map(_gz, records) if packed else records), 2
         case "wet":
@@ -401,9 +393,7 @@ def _row_cases() -> None:
 
     def damaged(rng: random.Random) -> bytes:
         data = bytearray(
-            _parquet(
-                {"text": [_prose(rng) for _ in range(2000)]}, compression="zstd", write_page_checksum=True
-            )
+            _parquet({"text": [_prose(rng) for _ in range(2000)]}, compression="zstd", write_page_checksum=True)
         )
         data[2000:2200] = _noise(rng, 200)
         return bytes(data)
@@ -496,13 +486,9 @@ def _code_cases() -> None:
         lambda rng: sdist(("", tar_entry("p-1/l.py", tarfile.SYMTYPE, "/etc/passwd"))),
     )
     case("-pipe.tar.gz", "special_file", lambda rng: sdist(("", tar_entry("p-1/pipe.py", tarfile.FIFOTYPE))))
-    case(
-        "-bomb.whl", "zip_bomb", lambda rng: make_zip([("a.py", b" " * (_BOMB_BYTES)), ("b.py", b"b = 1\n")])
-    )
+    case("-bomb.whl", "zip_bomb", lambda rng: make_zip([("a.py", b" " * (_BOMB_BYTES)), ("b.py", b"b = 1\n")]))
     case("-cut.tar.gz", "truncated", lambda rng: sdist(("p-1/n.py", _noise(rng, 50_000)))[:-9000])
-    case(
-        "-strings.py", None, lambda rng: "\n".join(rng.sample(strings(), 50)).encode("utf-8", "surrogatepass")
-    )
+    case("-strings.py", None, lambda rng: "\n".join(rng.sample(strings(), 50)).encode("utf-8", "surrogatepass"))
 
 
 _html_cases()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import gzip
 import io
 import lzma
@@ -19,14 +20,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.readers import Limits, Source, Unit, plan_units, read_unit
+from pipelines.readers import Limits, Source, Unit, files_of_code, plan_units, read_unit, reading
 from pipelines.readers.archives import BrokenContainer, members
 from pipelines.readers.records import Refused, Skipped
 
 PAGE = (
-    b"<html><body><article>"
-    + b"<p>Some words about rivers, markets and bridges.</p>" * 5
-    + b"</article></body></html>"
+    b"<html><body><article>" + b"<p>Some words about rivers, markets and bridges.</p>" * 5 + b"</article></body></html>"
 )
 PACKERS = {
     ".tar": lambda data: data,
@@ -61,9 +60,7 @@ def listing(data: bytes, name: str, limits: Limits | None = None) -> dict[str, s
 def test_tar(hostile: ModuleType, suffix: str) -> None:
     long = "d/" * 60 + "name.html"
     data = PACKERS[suffix](
-        hostile.make_tar(
-            [("a.html", PAGE), (long, b"x" * 3000), ("d", hostile.tar_entry("d", tarfile.DIRTYPE))]
-        )
+        hostile.make_tar([("a.html", PAGE), (long, b"x" * 3000), ("d", hostile.tar_entry("d", tarfile.DIRTYPE))])
     )
     assert listing(data, f"a{suffix}") == {"a.html": str(len(PAGE)), long: "3000", "d": "directory"}
 
@@ -243,13 +240,61 @@ def test_parts_give_every_member_exactly_once(
     whole = list(read_unit(unit))
     pieces: list[Any] = []
     for part in range(parts):
-        value = (
-            unit.to_json().replace('"part": 0', f'"part": {part}').replace('"parts": 1', f'"parts": {parts}')
-        )
+        value = unit.to_json().replace('"part": 0', f'"part": {part}').replace('"parts": 1', f'"parts": {parts}')
         pieces.append(list(read_unit(Unit.from_json(value))))
     assert sorted((item for piece in pieces for item in piece), key=repr) == sorted(whole, key=repr)
     kept = [[item for item in piece if hasattr(item, "text")] for piece in pieces]
     assert all([d.locator for d in piece] == [d.locator for d in whole if d in piece] for piece in kept)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.lists(
+        st.sampled_from(["p/a.py", "p/LICENSE", "p/b.png", "p/LICENSE.png", "p/CVS/c.py", "d.py", "e.zip", "../f.py"]),
+        max_size=6,
+        unique=True,
+    ),
+    solid=st.booleans(),
+    part=st.integers(0, 1),
+    cut=st.integers(0, 900),
+    flip=st.booleans(),
+)
+def test_one_pass_over_an_archive_gives_what_two_give(
+    hostile_module: ModuleType, tmp: Path, names: list[str], solid: bool, part: int, cut: int, flip: bool
+) -> None:
+    members_ = [(name, b"MIT License\n%d " % at * 40) for at, name in enumerate(names)]
+    data = bytearray(gzip.compress(hostile_module.make_tar(members_)) if solid else hostile_module.make_zip(members_))
+    if flip:
+        data[cut % len(data)] ^= 255
+    else:
+        del data[max(1, len(data) - cut) :]
+    path = tmp / ("b.tar.gz" if solid else "b.zip")
+    path.write_bytes(data)
+    (unit,) = plan_units(Source("s", "code", (str(path),)))
+    half = dataclasses.replace(unit, part=part, parts=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files_of_code, "MAX_HELD_BYTES", 0)
+        twice = [list(read_unit(each)) for each in (unit, half)]
+    assert [list(read_unit(each)) for each in (unit, half)] == twice
+
+
+def test_members_are_held_up_to_a_bound(hostile: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(hostile.make_tar([(f"p/{at}.py", b"x = 1\n" * 500) for at in range(5)]))
+    passes = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        return members(*arguments)
+
+    monkeypatch.setattr(files_of_code, "members", counted)
+    monkeypatch.setattr(reading, "members", counted)
+    for bound, expected in ((1 << 20, 1), (10_000, 2)):
+        passes = 0
+        monkeypatch.setattr(files_of_code, "MAX_HELD_BYTES", bound)
+        (unit,) = plan_units(Source("s", "code", (str(path),)))
+        assert len(list(read_unit(unit))) == 5 and passes == expected
 
 
 @pytest.fixture(scope="module")

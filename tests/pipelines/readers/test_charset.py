@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import encodings.aliases
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,36 @@ def test_any_bytes_give_clean_text_or_a_refusal(data: bytes) -> None:
     else:
         assert "\0" not in text
         text.encode()  # no lone surrogate
+
+
+def test_no_codec_gives_a_surrogate_or_a_nul_of_other_bytes() -> None:
+    """What `read_page` relies on: only a NUL byte gives a NUL, and nothing a surrogate."""
+    names = {name for alias in set(encodings.aliases.aliases.values()) if (name := codec_name(alias))}
+    assert len(names) > 60
+    for name in sorted(names):
+        for first in range(1, 256):
+            for tail in (b"", b"a", b"\xa1", b"\xd8", b"\xed\xa0\x80"):
+                text = (bytes((first,)) + tail).decode(name, "ignore")
+                assert "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text), (name, first, tail)
+
+
+def test_a_declaration_is_not_asked_for_where_the_bytes_tell() -> None:
+    def never() -> Iterator[str]:
+        raise AssertionError("asked")
+        yield ""
+
+    assert decode("grün".encode(), never()) == ("grün", "utf-8")
+    assert decode(b"plain", never()) == ("plain", "utf-8")
+    with pytest.raises(AssertionError, match="asked"):
+        decode(b"gr\xfcn", never())
+
+
+@pytest.mark.parametrize("control", ["\x01", "\x7f", "\x85", "\ufffe"])
+def test_control_characters_are_counted_in_every_script(control: str) -> None:
+    text = "« © » ，。 " * 200  # each begins with a byte that a control may begin with
+    assert decode((text + control * 2).encode())[1] == "utf-8"
+    with pytest.raises(Refused, match="control"):
+        decode((text + control * 30).encode())
 
 
 def test_declarations() -> None:

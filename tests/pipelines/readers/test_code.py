@@ -14,12 +14,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from licenses import ANNOTATORS
 from pipelines.readers import Document, Limits
 from pipelines.readers.charset import declared_in_source, decode
 from pipelines.readers.code import _is_plain, kind_of, notebook_text, skip_reason
 from pipelines.readers.project import describe_project, repository, split_name
 from pipelines.readers.records import Refused
+from tests.conftest import document_batch
 
+ISC = """ISC License
+
+Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted,
+provided that the above copyright notice and this permission notice appear in all copies.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT,
+INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN
+ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF
+THIS SOFTWARE.
+"""
 MIT = (Path(__file__).parents[2] / "data" / "readers" / "MIT.txt").read_text()
 PKG_INFO = (
     "Metadata-Version: 2.1\nName: Demo\nVersion: 1.2\nHome-page: https://demo.example.org\n"
@@ -129,6 +142,39 @@ def test_a_directory(tmp_path: Path, outcomes: Any, read_all: Any) -> None:
     assert documents["src/a.ts"].repo == "own/tree"
     assert documents["src/a.ts"].meta == {"license": "MIT", "name": "tree", "version": "3"}
     assert documents["src/latin.py"].text.endswith("x = 'é'\n")
+
+
+GPL_README = "# Tool\n\n## License\n\nThis project is licensed under the GPL-3.0-or-later license.\n"
+
+
+def test_a_readme_speaks_where_no_licence_file_does(tmp_path: Path, read_all: Any) -> None:
+    """And what all folders above say is there for the rule that unites it."""
+    for folder in ("tree", "tree/tool", "tree/tool/deep", "tree/reuse/LICENSES"):
+        (tmp_path / folder).mkdir(parents=True)
+    root = tmp_path / "tree"
+    (root / "LICENSE").write_text(MIT)
+    (root / "tool" / "README.md").write_text(GPL_README)
+    (root / "reuse" / "LICENSES" / "ISC.txt").write_text(ISC)
+    for path in ("a.py", "tool/b.py", "tool/deep/c.py", "reuse/d.py"):
+        (root / path).write_text("x = 1\n")
+    documents = {d.path: d for d in read_all(root, "code") if isinstance(d, Document)}
+    licenses = {path: documents[path].meta.get("license") for path in ("a.py", "tool/deep/c.py", "reuse/d.py")}
+    assert licenses == {"a.py": "MIT", "tool/deep/c.py": "GPL-3.0-or-later", "reuse/d.py": "ISC"}
+    united = {path: documents[path].meta.get("detected_licenses") for path in licenses}
+    assert united == {"a.py": None, "tool/deep/c.py": "GPL-3.0-or-later MIT", "reuse/d.py": "ISC MIT"}
+    rows = [{"kind": d.kind, "meta": sorted(d.meta.items()), "text": d.text} for d in documents.values()]
+    judged = ANNOTATORS["license_stack_v2@1"]().annotate(document_batch(*rows)).to_pylist()
+    types = {path: row["license_type"] for path, row in zip(documents, judged, strict=True)}
+    assert types["a.py"] == types["reuse/d.py"] == "permissive" and types["tool/deep/c.py"] == "non_permissive"
+
+
+def test_a_licence_file_that_leads_out_of_the_tree_is_not_read(tmp_path: Path, read_all: Any) -> None:
+    (tmp_path / "LICENSE").write_text(MIT)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "LICENSE").symlink_to("../LICENSE")
+    (tmp_path / "tree" / "a.py").write_text("x = 1\n")
+    (document,) = [d for d in read_all(tmp_path / "tree", "code") if isinstance(d, Document)]
+    assert "license" not in document.meta
 
 
 def test_limits_and_kinds(tmp_path: Path, outcomes: Any) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.readers import (
-    LOCAL,
     Document,
     Dropped,
-    Found,
     Item,
     PlanError,
     Rejected,
@@ -27,7 +25,7 @@ from pipelines.readers import (
     read_unit,
 )
 from pipelines.readers import commoncrawl as module
-from pipelines.readers.commoncrawl_files import PACKAGES, check_scheme
+from pipelines.readers.remote import PACKAGES, check_scheme
 
 fsspec = pytest.importorskip("fsspec")
 BODY = b"<html><body><article>" + b"<p>Some words about rivers and old bridges here.</p>" * 9 + b"</article>"
@@ -64,10 +62,10 @@ def source(crawl: Path, name: str, prefix: str | None = None, **options: Any) ->
     return Source("s", "commoncrawl", (str(crawl / name),), extractor="fast", options=tuple(given.items()))
 
 
-def items_of(of: Source, files: Any = LOCAL) -> list[Item]:
-    units = [Unit.from_json(unit.to_json()) for unit in plan_units(of, files=files)]
+def items_of(of: Source) -> list[Item]:
+    units = [Unit.from_json(unit.to_json()) for unit in plan_units(of)]
     assert len({unit.unit_id for unit in units}) == len(units)
-    return [item for unit in units for item in read_unit(unit, files=files)]
+    return [item for unit in units for item in read_unit(unit)]
 
 
 def whole(crawl: Path) -> dict[str, str]:
@@ -130,13 +128,13 @@ def _all() -> list[int]:
 
 def test_neighbours_are_read_at_once(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int, int]] = []
-    read_range = module.read_range
+    ranged = module._range
 
     def counted(path: str, start: int, stop: int, files: Any) -> bytes:
         asked.append((path, start, stop))
-        return read_range(path, start, stop, files)
+        return ranged(path, start, stop, files)
 
-    monkeypatch.setattr(module, "read_range", counted)
+    monkeypatch.setattr(module, "_range", counted)
     items_of(source(crawl, "index.parquet"))
     assert len(asked) == 2
     asked.clear()
@@ -185,43 +183,32 @@ def test_a_file_that_is_missing_or_breaks_off_is_rejected(crawl: Path) -> None:
     assert len(items) == 1 + COUNT
 
 
-def test_the_network_may_break(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Breaking(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            if self.tell() > 500:
-                raise TimeoutError("no answer")
-            return super().read(min(size, 400) if size and size > 0 else 400)
-
-    data = (crawl / (NAME % 0)).read_bytes()
-    opened = module.open_file
-    monkeypatch.setattr(
-        module, "open_file", lambda path, files: Breaking(data) if path.endswith("0.warc.gz") else opened(path, files)
+@pytest.mark.parametrize("remote", [False, True])
+def test_names_that_lead_out_of_the_prefix_are_refused(crawl: Path, remote: bool) -> None:
+    prefix = _uploaded(crawl) if remote else str(crawl)
+    outside = crawl.parent / "outside.warc"
+    outside.write_bytes((crawl / (NAME % 0)).read_bytes())
+    names = [str(outside), "../outside.warc", f"memory://other/{NAME % 0}", "crawl-data/../../outside.warc"]
+    (crawl / "bad.paths").write_text("".join(f"{name}\n" for name in [*names, NAME % 1]))
+    rows = [{"url": "x", "warc_filename": name, "warc_record_offset": 0, "warc_record_length": 300} for name in names]
+    pq.write_table(pa.Table.from_pylist(rows), crawl / "bad.parquet")
+    for name, documents in (("bad.paths", COUNT), ("bad.parquet", 0)):
+        items = items_of(source(crawl, name, prefix))
+        assert Counter(getattr(item, "error", "document") for item in items) == Counter(
+            path_traversal=len(names), document=documents
+        )
+    (crawl / "given.paths").write_text(f"{outside}\n{NAME % 1}\n")
+    of = Source("s", "commoncrawl", ("given.paths",), extractor="fast", options=(("prefix", ""),))
+    assert (
+        sum(isinstance(i, Document) for unit in plan_units(of, base=str(crawl)) for i in read_unit(unit)) == 2 * COUNT
     )
-    items = items_of(source(crawl, "warc.paths.gz", parts=1))
-    errors = [item for item in items if isinstance(item, Rejected)]
-    assert errors and {item.error for item in errors} == {"unreadable"}
-    assert "TimeoutError" in errors[0].message
-    assert sum(isinstance(item, Document) for item in items) >= COUNT
-
-
-class _RemoteToo:
-    """LOCAL, and memory:// as a file system of inputs."""
-
-    def find(self, pattern: str) -> list[Found]:
-        return LOCAL.find(pattern)
-
-    def link(self, path: str, root_name: str) -> str | None:
-        return LOCAL.link(path, root_name)
-
-    def open(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, fsspec.open(path, "rb").open()) if "://" in path else LOCAL.open(path)
 
 
 def test_lists_and_tables_may_lie_elsewhere(crawl: Path) -> None:
     prefix = _uploaded(crawl)
     for name in ("index.parquet", "warc.paths.gz"):
         of = Source("s", "commoncrawl", (f"{prefix}/{name}",), extractor="fast", options=(("prefix", prefix),))
-        assert len(items_of(of, _RemoteToo())) == 2 * COUNT
+        assert len(items_of(of)) == 2 * COUNT
 
 
 def _uploaded(crawl: Path) -> str:
@@ -277,6 +264,6 @@ def test_a_missing_package_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch
         raise ImportError(name)
 
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
-    with pytest.raises(PlanError, match=f"{scheme}:// needs {PACKAGES[scheme]}: pip install {PACKAGES[scheme]}"):
+    with pytest.raises(PlanError, match=f"{scheme}:// needs {PACKAGES[scheme]}: install gristmill\\[remote\\]"):
         plan_units(source(crawl, "warc.paths.gz", prefix=f"{scheme}://bucket/"))
     check_scheme("/a/folder")

@@ -147,6 +147,12 @@ def test_several_repositories_under_a_folder(project: Path, read_all: Any, tmp_p
         plan_units(Source("s", "git", (str(tmp_path / "empty"),)))
 
 
+def test_addresses_that_serve_no_folder_are_said_before_any_work() -> None:
+    for address in ("https://example.org/a.git", "ssh://git@example.org/a.git"):
+        with pytest.raises(PlanError, match=f"source s: {address}: .*git clone --bare"):
+            plan_units(Source("s", "git", (address,)))
+
+
 def test_branch_and_revision(project: Path, read_all: Any) -> None:
     first = git(project, "rev-parse", "HEAD~1")
     git(project, "tag", "-a", "v1", "-m", "one", first)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from licenses.reservations import Reading
 from pipelines.readers import Document, Dropped, Limits, Rejected, extract
 from pipelines.readers.html import Page, check_shape, choose_mode, read_page, shape
 from pipelines.readers.page_metadata import page_metadata, plausible_url
@@ -37,7 +42,7 @@ def test_main_text_and_metadata(mode: Any) -> None:
     assert found.title == "The bridge & the river"
     assert found.date == "2021-03-04"
     assert found.author == "A. Writer"
-    assert found.license == "https://creativecommons.org/licenses/by-sa/4.0/"
+    assert found.license == "CC-BY-SA-4.0"
     assert found.url == "https://example.org/bridge?a=1&b=2"
 
 
@@ -104,8 +109,12 @@ def test_plausible_urls(url: str, good: bool) -> None:
         ('<meta name="date" content="2020-13-01">', "date", None),
         ('<meta name="date" content="yesterday">', "date", None),
         ('<meta name="author" content="https://facebook.com/x">', "author", None),
-        (f"<a href={CC}licenses/by/4.0/>a</a><a href={CC}licenses/by-nc/4.0/>b</a>", "license", None),
-        (f"<a href={CC}publicdomain/zero/1.0/>a</a>", "license", f"{CC}publicdomain/zero/1.0/"),
+        (
+            f"<a href={CC}licenses/by/4.0/>a</a><a href={CC}licenses/by-nc/4.0/>b</a>",
+            "license",
+            "CC-BY-4.0 AND CC-BY-NC-4.0",
+        ),
+        (f"<a href={CC}publicdomain/zero/1.0/>a</a>", "license", "CC0-1.0"),
         ("<title>\n a\n  b </title>", "title", "a b"),
         ("<title>The bridge | Site</title><h1>The <i>bridge</i></h1>", "title", "The bridge"),
         ("<title>Site » The bridge</title><h1>The bridge</h1>", "title", "The bridge"),
@@ -122,19 +131,21 @@ def test_plausible_urls(url: str, good: bool) -> None:
         ('<a rel="author" href="/x"></a>', "author", None),
         ('<meta name=citation_author content="A"><meta name=citation_author content="B">', "author", "A, B"),
         ('<meta name=author content="A &amp;amp; B">', "author", "A & B"),
-        ('<a rel="license" href="https://e.org/terms">x</a>', "license", "https://e.org/terms"),
-        (f'<a rel="license" href="{CC}licenses/by/4.0/deed.de">x</a>', "license", f"{CC}licenses/by/4.0/"),
-        (f'<a rel="license" about="/i.png" href="{CC}licenses/by/4.0/"></a>', "license", f"{CC}licenses/by/4.0/"),
+        ('<a rel="license" href="https://e.org/terms">x</a>', "license", None),
+        (f'<a rel="license" href="{CC}licenses/by/4.0/deed.de">x</a>', "license", "CC-BY-4.0"),
+        (f'<a rel="license" about="/i.png" href="{CC}licenses/by/4.0/"></a>', "license", "CC-BY-4.0"),
+        ("<p>All rights reserved, see our license</p>", "license", None),
         (
             f'<div about="" resource="{CC}licenses/by/3.0/at/" property="dct:license"></div>',
             "license",
-            f"{CC}licenses/by/3.0/at/",
+            "CC-BY-3.0-AT",
         ),
-        (f'<meta name="dcterms.rights" content="{CC}licenses/by/4.0/">', "license", f"{CC}licenses/by/4.0/"),
+        (f'<meta name="dcterms.rights" content="{CC}licenses/by/4.0/">', "license", "CC-BY-4.0"),
+        ('<META NAME="DC.Rights" CONTENT="MIT License">', "license", "MIT"),
         (
             f'<script type="application/ld+json">{{"license":"{CC}licenses/by/4.0/"}}</script>',
             "license",
-            f"{CC}licenses/by/4.0/",
+            "CC-BY-4.0",
         ),
         ('<a rel="license" href="javascript:x">x</a>', "license", None),
         ('<html lang="de_at">', "language", "de-AT"),
@@ -293,6 +304,35 @@ def test_the_shape_counts_what_is_open() -> None:
     assert shape(b"a < b </div></div><b>").depth == 1
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            b"<a> </a> <B> </b> < / <p> x </div> <div> <option> </option\t> <br/> \xff<i".split()
+            + [b"<a" + b" x" * 9_999, b"<a" + b" x" * 10_000, b"<1" + b" x" * 10_000, b"y" * 30_000]
+        ),
+        max_size=25,
+    ).map(b"".join)
+)
+def test_the_shape_is_that_of_going_through_all_tags(page: bytes) -> None:
+    found = shape(page)
+    depth = deepest = 0
+    opened: dict[str, int] = {}
+    tags = re.findall(r"<(/?)([a-z][^\s/>]{0,32})", page.decode("latin-1").lower(), re.A)
+    for slash, name in tags:
+        if name in ("p", "option", "br"):
+            continue
+        change = (-1 if opened.get(name) else 0) if slash else 1
+        opened[name] = opened.get(name, 0) + change
+        depth += change
+        deepest = max(deepest, depth)
+    long_tags = re.findall(rb"<[a-zA-Z][^<>]{19999,}", page)
+    attributes = max((len(re.findall(rb"\s[^\s=\"']", tag)) for tag in long_tags), default=0)
+    assert (found.tags, found.depth, found.attributes) == (len(tags), deepest, attributes)
+    assert found.options == sum(name == "option" for _, name in tags)
+    quick = check_shape(page, Limits(max_tag_attributes=1 << 30))
+    assert (quick.tags, quick.attributes) == (page.count(b"<"), attributes) and quick.depth >= deepest
+
+
 def test_a_library_error_is_one_rejected_item(tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import trafilatura
 
@@ -306,3 +346,17 @@ def test_a_library_error_is_one_rejected_item(tmp_path: Path, read_all: Any, mon
     assert isinstance(rejected, Rejected) and rejected.error == "extraction_failed"
     assert rejected.message == "RuntimeError: inside"
     assert isinstance(dropped, Dropped)
+
+
+def test_what_a_page_reserves_goes_along(tmp_path: Path, read_all: Any, hostile: ModuleType) -> None:
+    marks = '<meta name="robots" content="noai, noimageai"><meta name="tdm-reservation" content="1"></head>'
+    reserved = PAGE.replace("</head>", marks).encode()
+    assert reserved != PAGE.encode()
+    (tmp_path / "a.html").write_bytes(reserved)
+    (tmp_path / "b.zip").write_bytes(hostile.make_zip([("c.html", reserved), ("d.html", PAGE.encode())]))
+    metas = {document.locator: document.meta for document in read_all(tmp_path, "html")}
+    for locator in ("a.html", "b.zip!c.html"):
+        assert metas[locator]["robots_meta"] == "robots: noai, noimageai" and metas[locator]["tdm_reservation"] == "1"
+        found = Reading().reservation(None, metas[locator], None)
+        assert found is not None and found.by == "tdm"
+    assert not {"robots_meta", "tdm_reservation"} & {*metas["b.zip!d.html"]}

@@ -125,9 +125,7 @@ def test_the_kind_of_the_row_wins_over_that_of_the_source(tmp_path: Path, read_a
 
 
 def test_duplicate_ids(tmp_path: Path, outcomes: Any) -> None:
-    (tmp_path / "a.jsonl").write_text(
-        '{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n{"id": "y", "text": "a"}\n'
-    )
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n{"id": "y", "text": "a"}\n')
     assert outcomes(tmp_path, "jsonl") == {
         "a.jsonl#1": "web",
         "a.jsonl#2": "duplicate_id",
@@ -190,9 +188,7 @@ def test_parquet_damage(tmp_path: Path, outcomes: Any) -> None:
     assert outcomes(tmp_path / "body.parquet", "parquet") == {"body.parquet": "missing_text"}
 
 
-def test_row_groups_of_a_large_file_are_read_once_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_row_groups_of_a_large_file_are_read_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(
         pa.table({"text": [f"{i} {hash_text(i)}" for i in range(1000)]}),
         tmp_path / "a.parquet",
@@ -214,11 +210,7 @@ JSON = st.recursive(
 )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["text", "id", "doc_id", "kind", "meta", "url", "path", "x", "\ud800"]), JSON
-    )
-)
+@given(st.dictionaries(st.sampled_from(["text", "id", "doc_id", "kind", "meta", "url", "path", "x", "\ud800"]), JSON))
 def test_any_row_is_a_document_or_refused(row: dict[str, Any]) -> None:
     try:
         document = document_from_row(row, "a#1", "s", None)

@@ -15,11 +15,7 @@ from hypothesis import strategies as st
 from pipelines.readers import Document, PlanError, Source, Unit, UnitFile, formats, plan_units, read_unit
 from pipelines.readers.units import excluded
 
-PAGE = (
-    "<html><body><article>"
-    + "<p>Some words about rivers, markets and bridges.</p>" * 5
-    + "</article></body></html>"
-)
+PAGE = "<html><body><article>" + "<p>Some words about rivers, markets and bridges.</p>" * 5 + "</article></body></html>"
 
 
 def tree(root: Path, names: list[str]) -> Path:
@@ -32,9 +28,7 @@ def tree(root: Path, names: list[str]) -> Path:
 NAMES = [f"{folder}/{number}.html" for folder in "abc" for number in range(20)]
 
 
-def test_a_plan_does_not_depend_on_the_order_of_creation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_does_not_depend_on_the_order_of_creation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = list(NAMES)
     random.Random(1).shuffle(shuffled)
     first = plan_units(Source("s", "html", (str(tree(tmp_path / "x", NAMES)),)), base=str(tmp_path / "x"))
@@ -63,9 +57,7 @@ def test_ids_are_the_same_in_another_place(tmp_path: Path) -> None:
         root = tree(tmp_path / place, NAMES[:4])
         for inputs in ((str(root),), (str(root / "**" / "*.html"),)):
             units = plan_units(Source("s", "html", inputs))
-            ids.append(
-                [item.doc_id for unit in units for item in read_unit(unit) if isinstance(item, Document)]
-            )
+            ids.append([item.doc_id for unit in units for item in read_unit(unit) if isinstance(item, Document)])
     assert all(other == ids[0] for other in ids)
     assert len(set(ids[0])) == 4
 
