@@ -41,15 +41,18 @@ GPU_PYTHON ?= python3
 GPU_JOBS ?= 6
 GPU_ARGS ?=
 
-.PHONY: help install samples demo demo-ci test lint clean bench-extraction bench-ingest bench-signals bench-disagreements \
+.PHONY: help install samples demo demo-ci run-recipe redpajama-v2 the-stack-v2 starcoder2 test lint clean bench-extraction bench-ingest bench-signals bench-disagreements \
     bench-dedup bench-people gpu-check gpu-tests gpu-bench gpu-study
 
 help:
 	@echo "make demo              fetch the samples (60 MB) and run $(RECIPE)"
+	@echo "make redpajama-v2      what RedPajama-V2 did to the web, on the samples (recipes/redpajama-v2.yaml)"
+	@echo "make the-stack-v2      what The Stack v2 did to code, on the samples"
+	@echo "make starcoder2        The Stack v2 and more, shaped and packed as StarCoder2 was trained on it"
 	@echo "make test              run the tests (under 10 minutes)"
 	@echo "make lint              ruff and mypy"
 	@echo "make bench-extraction  main text, metadata and encodings: quality and speed, beside peers"
-	@echo "make bench-ingest      web archives to documents: speed beside the bare readers and the bare extractor"
+	@echo "make bench-ingest      web archives and code to documents: speed beside the bare readers and the bare extractor"
 	@echo "make bench-signals     speed of every family of signals, beside its peers"
 	@echo "make bench-disagreements  how often two readings of one rule disagree"
 	@echo "make bench-dedup       near-duplicates: quality against the exact truth, speed, beside peers"
@@ -106,17 +109,45 @@ samples: $(STAMP)
 	@$(BIN)/python recipes/samples/fetch.py
 
 demo: $(STAMP) samples
+	@$(MAKE) --no-print-directory run-recipe
+
+# What the recipe reads must be there.
+run-recipe: $(STAMP)
 	@$(BIN)/gristmill run $(RECIPE) $(RUN_ARGS) || { status=$$?; \
 	    [ $$status = 2 ] || \
-	        echo "The run stopped (exit code $$status). Finished stages stay; 'make demo' goes on from there." >&2; \
+	        echo "The run stopped (exit code $$status). Finished stages stay; the same command goes on from there." >&2; \
 	    exit $$status; }
-	@output=$$($(BIN)/python -c 'import sys; from pipelines.recipe import load_recipe; \
-	    print(load_recipe(sys.argv[1], [a for a in sys.argv[2:] if "=" in a]).output)' $(RECIPE) $(RUN_ARGS)); \
+	@output=$$($(BIN)/python -c 'import sys; from pipelines.recipe_yaml import apply_overrides, read_yaml; \
+	    recipe = read_yaml(sys.argv[1]); apply_overrides(recipe, [a for a in sys.argv[2:] if "=" in a]); \
+	    print(recipe.data.get("output") or "out/" + recipe.data["name"])' $(RECIPE) $(RUN_ARGS)); \
 	echo; \
 	echo "Look at:"; \
 	for file in report.html report.md manifest.json; do \
 	    if [ -e "$$output/$$file" ]; then echo "  $$output/$$file"; fi; done; \
-	for corpus in "$$output"/corpora/*/; do if [ -d "$$corpus" ]; then echo "  $${corpus}README.md"; fi; done
+	for made in "$$output"/corpora/*/ "$$output"/shaped/*/ "$$output"/packed/*/; do \
+	    if [ -d "$$made" ]; then echo "  $${made}README.md"; fi; done
+
+# The recipes of published corpora, each with what it reads.
+samples/web.warc.gz: | $(STAMP)
+	@$(BIN)/python recipes/samples/fetch.py warc
+
+samples/enwiki.xml.bz2: | $(STAMP)
+	@$(BIN)/python recipes/samples/fetch.py wikipedia
+
+samples/en.ngram.zip: samples/enwiki.xml.bz2
+	@$(BIN)/gristmill ingest $< --kind wikipedia --output out/wikipedia
+	@$(BIN)/gristmill fit ngram out/wikipedia --output $@
+
+redpajama-v2: samples/web.warc.gz samples/en.ngram.zip
+	@$(MAKE) --no-print-directory run-recipe RECIPE=recipes/$@.yaml
+
+the-stack-v2: $(STAMP)
+	@$(BIN)/python recipes/samples/fetch.py code
+	@$(MAKE) --no-print-directory run-recipe RECIPE=recipes/$@.yaml
+
+starcoder2: the-stack-v2 samples/enwiki.xml.bz2
+	@$(BIN)/python recipes/samples/fetch.py clones
+	@$(MAKE) --no-print-directory run-recipe RECIPE=recipes/$@.yaml
 
 demo-ci:
 	@$(MAKE) --no-print-directory demo RECIPE=$(CI_RECIPE)
@@ -137,13 +168,14 @@ bench-extraction: $(STAMP) .bench/extraction/installed
 	@PYTHONPATH=. $(BIN)/python bench/extraction.py $(BENCH_DATA) \
 	    --packages .bench/extraction/lib/python3*/site-packages $(BENCH_ARGS)
 
-bench-ingest: $(STAMP)
+bench-ingest: $(STAMP) samples
 	@if ! [ -d "$(BENCH_DATA)/warc" ]; then \
 	    echo "No web archives in $(BENCH_DATA). Name the folder that holds warc and web-trafilatura-eval:" >&2; \
 	    echo "make bench-ingest BENCH_DATA=/path/to/data" >&2; \
 	    exit 1; \
 	fi
-	@PYTHONPATH=. $(BIN)/python bench/ingest.py $(BENCH_DATA) $(BENCH_ARGS)
+	@PYTHONPATH=. $(BIN)/python bench/ingest.py $(BENCH_DATA) --code samples/code/*.whl samples/code/*.tar.gz \
+	    $(BENCH_ARGS)
 
 out/bench/documents: $(STAMP) samples
 	@$(BIN)/gristmill ingest samples/web/*.whl samples/web/*.tar.gz --kind html --output out/bench >/dev/null

@@ -7,12 +7,13 @@ recipe is wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipelines.comparing_verbs import add_comparing_verbs, with_sets
@@ -61,7 +62,7 @@ def _run(handler: Callable[[argparse.Namespace], int], options: argparse.Namespa
         print(f"gristmill: {error}", file=sys.stderr)
         return FAILED
     except FileNotFoundError as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {f'{error.filename}: no such file' if error.filename else error}", file=sys.stderr)
         return WRONG
     except BrokenPipeError:
         # The reader of stdout went away (`gristmill inspect | head`); Python must not complain at exit.
@@ -306,13 +307,23 @@ def _run_recipe(options: argparse.Namespace) -> int:
     if recipe.study is not None and not options.data_only:
         _require_proxy_extra()
     driver = _driver(options, recipe)
-    driver.run()
+    with _of_recipe(options.recipe):
+        driver.run()
     if not driver.ran:
         print("every data stage was done before", file=sys.stderr)
     if options.data_only:
         _print_books(driver.output)
         return OK
     return _judge_and_report(recipe, driver.output, force=options.force)
+
+
+@contextlib.contextmanager
+def _of_recipe(path: str) -> Iterator[None]:
+    """What is wrong with a file that the recipe names is said with the recipe's own name first."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _require_proxy_extra() -> None:
@@ -357,7 +368,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     recipe = _load(options)
     options.beam_flags = []
-    plan = plan_recipe(_driver(options, recipe))
+    with _of_recipe(options.recipe):
+        plan = plan_recipe(_driver(options, recipe))
     print(json.dumps(plan.to_json(), indent=1) if options.json else plan.text())
     return OK
 
@@ -500,13 +512,11 @@ def _curate(options: argparse.Namespace) -> int:
 
 
 def _licenses(options: argparse.Namespace) -> int:
-    from pipelines.license_files import scan_files
+    from pipelines.license_files import scan_files, table
 
-    for found in scan_files(options.paths):
-        if options.json:
-            print(json.dumps(found, ensure_ascii=False))
-        else:
-            print(f"{found['path']}\t{found['expression'] or '-'}\t{found['class']}\t{found['confidence']:.2f}")
+    found = scan_files(options.paths)
+    for line in (json.dumps(row, ensure_ascii=False) for row in found) if options.json else table(found):
+        print(line)
     return OK
 
 

@@ -1,5 +1,4 @@
-"""Sentences that follow from the numbers by rule: the caveats of a judgement and its answer in plain words.
-"""
+"""Sentences that follow from the numbers by rule: the caveats of a judgement and its answer in plain words."""
 
 from __future__ import annotations
 
@@ -92,8 +91,7 @@ def _about_runs(judgement: Judgement, evidence: Evidence) -> Iterator[Caveat]:
     if wrong:
         yield Caveat(
             "score_mismatch",
-            f"{_some(sorted(wrong))}: scores.parquet gives another mean than result.json; the scores are "
-            "used.",
+            f"{_some(sorted(wrong))}: scores.parquet gives another mean than result.json; the scores are used.",
         )
     off = []
     for (_, proxy, seed), run in evidence.runs.items():
@@ -314,8 +312,7 @@ def sentences_of(judgement: Judgement) -> tuple[str, ...]:
             sentences.append(f"Also better: {_listed(better[1:])}.")
     elif len(by_verdict[TOO_WEAK]) == len(candidates):
         sentences.append(
-            "No verdict: at this budget no proxy beats an order-2 n-gram of the same bytes, so none is fit "
-            "to judge."
+            "No verdict: at this budget no proxy beats an order-2 n-gram of the same bytes, so none is fit to judge."
         )
     elif len(by_verdict[EQUIVALENT]) == len(candidates):
         sentences.append(

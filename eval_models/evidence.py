@@ -181,9 +181,7 @@ def _read_scores(path: Path, run_id: str) -> tuple[HeldOut, npt.NDArray[np.float
     if (nbytes <= 0).any():
         raise ValueError(f"{path}: document {ids[int((nbytes <= 0).argmax())]} has no bytes")
     # A document without a cluster is its own.
-    clusters = tuple(
-        cluster or f"document/{doc}" for cluster, doc in zip(strings("cluster"), ids, strict=True)
-    )
+    clusters = tuple(cluster or f"document/{doc}" for cluster, doc in zip(strings("cluster"), ids, strict=True))
     documents = HeldOut(
         doc_id=ids,
         source=strings("source"),
@@ -209,14 +207,10 @@ def _check_same(expected: HeldOut, first: str, found: HeldOut, run_id: str) -> N
         pairs = zip(expected.doc_id, getattr(expected, field), getattr(found, field), strict=True)
         for doc, old, new in pairs:
             if old != new:
-                raise HeldOutMismatch(
-                    f"run {run_id}: document {doc} has {field} {new!r}, but {old!r} in run {first}"
-                )
+                raise HeldOutMismatch(f"run {run_id}: document {doc} has {field} {new!r}, but {old!r} in run {first}")
 
 
-def _read_curve(
-    folder: Path, result: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[tuple[float, float], ...]:
+def _read_curve(folder: Path, result: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
     """(bytes seen, bits per byte), all points on the documents that the evaluations while training used."""
     points: dict[float, float] = {}
     path = folder / "metrics.jsonl"

@@ -58,10 +58,7 @@ class Axis:
         return left, round(self.at(high) - left, 2)
 
     def ticks(self, about: int = 6) -> list[tuple[float, str]]:
-        return [
-            (self.at(value), tick_text(value, signed=True))
-            for value in nice_ticks(self.low, self.high, about)
-        ]
+        return [(self.at(value), tick_text(value, signed=True)) for value in nice_ticks(self.low, self.high, about)]
 
 
 def heat(delta: float, scale: float) -> tuple[str, int]:
@@ -135,9 +132,7 @@ def line_chart(
             f"{escape(format_bytes(tick))}</text>"
         )
     middle = left + (width - left - right) / 2
-    parts.append(
-        f'<text class="chart-label" x="{middle:.1f}" y="{height - 6}" text-anchor="middle">bytes seen</text>'
-    )
+    parts.append(f'<text class="chart-label" x="{middle:.1f}" y="{height - 6}" text-anchor="middle">bytes seen</text>')
     for line in lines:
         if line.low and line.high:
             there = [f"{x_at(x)},{y_at(y)}" for x, y in zip(line.x, line.high, strict=True)]
@@ -187,8 +182,7 @@ def frontier_chart(
 
     title = f"Text kept against the effect on bits per byte, relative to {baseline}"
     parts = [
-        f'<svg class="chart wide" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-labelledby="{ident}-t">',
+        f'<svg class="chart wide" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="{ident}-t">',
         f'<title id="{ident}-t">{escape(title)}</title>',
         '<text class="chart-label" x="0" y="12">bits per byte against the baseline (lower is better)</text>',
         f'<rect class="chart-margin" x="{left}" y="{y_at(margin)}" width="{width - left - right}" '

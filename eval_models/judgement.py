@@ -19,17 +19,14 @@ POOLED = "pooled"
 
 FEW_SEEDS = 5  # below this a Student quantile is 2.8 or more instead of 1.96
 FEW_DOCUMENTS = 30  # a smaller slice is flagged
-FEW_CLUSTERS = (
-    20  # effective independent units below which the document part of the error is itself uncertain
-)
+FEW_CLUSTERS = 20  # effective independent units below which the document part of the error is itself uncertain
 MANY_EPOCHS, TOO_MANY_EPOCHS = 4.0, 16.0  # near-free and worthless repetition: Muennighoff et al. 2023
 SHOWN_DOCUMENTS = 10  # most helped and most harmed, each
 
 
 @dataclasses.dataclass(frozen=True)
 class Caveat:
-    """A rule that fired: `code` is stable, `text` is for people, `variant` is '' when it concerns the study.
-    """
+    """A rule that fired: `code` is stable, `text` is for people, `variant` is '' when it concerns the study."""
 
     code: str
     text: str

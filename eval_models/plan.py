@@ -80,9 +80,7 @@ class StudyPlan:
         for null, mimicked in self.random_like.items():
             for name in (null, mimicked):
                 if name not in self.variants:
-                    raise ValueError(
-                        f"study.random_like: {name!r} is not a variant; have {list(self.variants)}"
-                    )
+                    raise ValueError(f"study.random_like: {name!r} is not a variant; have {list(self.variants)}")
             if null in (mimicked, self.baseline):
                 raise ValueError(f"study.random_like: {null!r} cannot be the null of {mimicked!r}")
         if self.seeds < 1:
@@ -90,14 +88,10 @@ class StudyPlan:
         if self.budget_bytes < 1:
             raise ValueError(f"study.budget_bytes: found {self.budget_bytes}, need 1 or more")
         if not self.margin_bits_per_byte > 0:
-            raise ValueError(
-                f"study.margin_bits_per_byte: found {self.margin_bits_per_byte}, need more than 0"
-            )
+            raise ValueError(f"study.margin_bits_per_byte: found {self.margin_bits_per_byte}, need more than 0")
         for field in ("alpha", "power"):
             if not 0 < getattr(self, field) < 1:
-                raise ValueError(
-                    f"study.{field}: found {getattr(self, field)}, need a number between 0 and 1"
-                )
+                raise ValueError(f"study.{field}: found {getattr(self, field)}, need a number between 0 and 1")
         for field in ("jobs", "threads"):
             count = getattr(self, field)
             if count is not None and count < 1:

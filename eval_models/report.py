@@ -76,9 +76,7 @@ def render_html(data: Mapping[str, Any], judgement: Judgement | None) -> str:
     environment = _environment(autoescape=True)
     environment.filters["code_spans"] = _code_spans
     template = environment.get_template("report.html.j2")
-    return template.render(
-        **_context(data, judgement), css=Markup((_TEMPLATES / "report.css").read_text("utf-8"))
-    )
+    return template.render(**_context(data, judgement), css=Markup((_TEMPLATES / "report.css").read_text("utf-8")))
 
 
 def render_markdown(data: Mapping[str, Any], judgement: Judgement | None) -> str:
@@ -143,8 +141,7 @@ def markdown_code(value: object) -> str:
 
 
 def markdown_prose(text: str) -> str:
-    """Sentences with names in backticks: escaped as far as needed, so that they also read well as they are.
-    """
+    """Sentences with names in backticks: escaped as far as needed, so that they also read well as they are."""
     parts = text.split("`")
     for index, part in enumerate(parts):
         if index % 2:
@@ -167,6 +164,8 @@ def _context(data: Mapping[str, Any], judgement: Judgement | None) -> dict[str, 
         "facts": _facts(data, judgement),
         "falls": _falls(data["corpora"], data["variants"]),
         "rejections": _rejections(data["stages"]),
+        "shaped": _shaped(data["shaped"]),
+        "packed": _packed(data["packed"]),
         "few_documents": FEW_DOCUMENTS,
         "has_effects": False,
     }
@@ -287,16 +286,43 @@ def _falls(corpora: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) ->
 
 
 def _rejections(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, int]]:
-    """The ten largest reasons of loss outside the variants: stage, dropped or rejected, reason, documents."""
+    """The ten largest reasons of loss before the variants: stage, dropped or rejected, reason, documents."""
     rows = [
         (stage["stage"], kind, reason, count)
         for stage in stages
-        if not stage["stage"].startswith("curate/")
+        if not stage["stage"].startswith(("curate/", "shape/", "pack/"))
         for kind in ("rejected", "dropped")
         for reason, count in stage[kind].items()
         if count
     ]
     return sorted(rows, key=lambda row: (-row[3], row))[:10]
+
+
+def _shaped(shaped: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a variant and shape: documents read, made, merged into those, and reasons of those in none."""
+    rows = []
+    for variant, summary in shaped.items():
+        for shape, counts in summary.get("by_shape", {}).items():
+            fates = {fate: count for fate, count in counts.items() if fate != "documents"}
+            made, merged = fates.pop("kept", 0), fates.pop("merged_into", 0)
+            none = ", ".join(f"{count:,} {fate}" for fate, count in sorted(fates.items()))
+            row = {"variant": variant, "shape": shape or "as they were", "read": counts["documents"]}
+            rows.append({**row, "made": made, "merged": merged, "none": none or "none"})
+    return rows
+
+
+def _packed(packed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A variant's samples, and a row a source of it."""
+    rows = []
+    for variant, summary in packed.items():
+        total = summary["tokens"] or 1
+        sources = [
+            {"source": source, "share": counts["tokens"] / total, **counts}
+            for source, counts in summary["by_source"].items()
+        ]
+        told = {name: summary[name] for name in ("samples", "tokens", "padding", "length")}
+        rows.append({"variant": variant, "by_source": sources, **told})
+    return rows
 
 
 def _forest(judgement: Judgement) -> dict[str, Any]:
@@ -430,9 +456,7 @@ def _frontier(variants: Sequence[Mapping[str, Any]], plan: StudyPlan, series: Ma
         for row in variants
         if row["verdict"] and row["text_bytes_share"] is not None and row["low"] is not None
     ]
-    return figures.frontier_chart(
-        points, ident="frontier", baseline=plan.baseline, margin=plan.margin_bits_per_byte
-    )
+    return figures.frontier_chart(points, ident="frontier", baseline=plan.baseline, margin=plan.margin_bits_per_byte)
 
 
 def _heat(judgement: Judgement) -> dict[str, Any]:

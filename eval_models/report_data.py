@@ -43,6 +43,8 @@ def gather(output_dir: Path, judgement: Judgement | None) -> dict[str, Any]:
         "variants": [],
         "caveats": [],
         "corpora": corpora,
+        "shaped": _summaries(stages, "shape"),
+        "packed": _summaries(stages, "pack"),
         "stages": books,
         "other_timings": others,
         "documents": {},
@@ -73,7 +75,7 @@ def canonical_json(value: Any) -> bytes:
     return (json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-_ORDER = ("ingest", "annotate", "dedup", "split", "curate")
+_ORDER = ("ingest", "annotate", "dedup", "split", "curate", "shape", "pack")
 
 
 def _in_order(stages: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -82,6 +84,15 @@ def _in_order(stages: Mapping[str, Any]) -> list[tuple[str, Any]]:
         return (_ORDER.index(kind) if kind in _ORDER else len(_ORDER), item[0])
 
     return sorted(stages.items(), key=key)
+
+
+def _summaries(stages: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """Variant -> summary and options of its finished stage of a kind: shape or pack."""
+    return {
+        name.removeprefix(f"{kind}/"): {**manifest.get("options", {}), **manifest.get("summary", {})}
+        for name, manifest in _in_order(stages)
+        if name.startswith(f"{kind}/")
+    }
 
 
 def _stage(name: str, manifest: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,9 +230,7 @@ def _documents(output_dir: Path, judgement: Judgement) -> dict[str, dict[str, An
     return found
 
 
-def _reproducibility(
-    output_dir: Path, stages: Mapping[str, Any], judgement: Judgement | None
-) -> dict[str, Any]:
+def _reproducibility(output_dir: Path, stages: Mapping[str, Any], judgement: Judgement | None) -> dict[str, Any]:
     recipe = output_dir / "recipe.yaml"
     versions: dict[str, str] = {}
     for _, manifest in sorted(stages.items()):

@@ -87,9 +87,7 @@ def cluster_sums(
     size = np.asarray(nbytes, dtype=np.float64)
     memberships = [(source,) for source in sources] if groups is None else groups
     if not values.shape[1] == len(size) == len(clusters) == len(sources) == len(memberships):
-        raise ValueError(
-            "cluster sums: nats, bytes, clusters, sources and groups differ in their number of documents"
-        )
+        raise ValueError("cluster sums: nats, bytes, clusters, sources and groups differ in their number of documents")
     cluster_of, n_clusters = _codes(clusters)
     source_of, n_sources = _codes(sources)
     homes = np.zeros((n_clusters, n_sources))
@@ -127,9 +125,7 @@ class Resampler:
     seed_scale: float
 
     @classmethod
-    def draw(
-        cls, seeds: int, stratum: npt.NDArray[np.int64], draws: int = BOOTSTRAP_DRAWS, seed: int = 0
-    ) -> Resampler:
+    def draw(cls, seeds: int, stratum: npt.NDArray[np.int64], draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> Resampler:
         rng = np.random.default_rng(seed)
         cluster_counts = np.ones((draws, len(stratum)), dtype=np.uint16)
         scale = np.ones(len(stratum))
@@ -144,8 +140,7 @@ class Resampler:
         return cls(np.ones((draws, 1), dtype=np.uint16), cluster_counts, scale, 1.0)
 
     def deltas(self, sums: ClusterSums) -> tuple[Floats, Floats]:
-        """Resampled bits per byte: macro over the groups [B], and of each group [B, K] (nan if it vanished).
-        """
+        """Resampled bits per byte: macro over the groups [B], and of each group [B, K] (nan if it vanished)."""
         seeds, clusters, groups = sums.nats.shape
         flat = sums.nats.transpose(1, 0, 2).reshape(clusters, seeds * groups)
         draws = len(self.seed_counts)
@@ -333,8 +328,7 @@ class _Combined:
         return math.exp(optimize.brentq(lambda x: self._squared(x) - target, lowest, 0.0, xtol=1e-12))
 
     def p_within(self, margin: float) -> float:
-        """Two one-sided tests (Schuirmann 1987): the larger p of `delta <= -margin` and `delta >= +margin`.
-        """
+        """Two one-sided tests (Schuirmann 1987): the larger p of `delta <= -margin` and `delta >= +margin`."""
         one_sided = []
         for bound, inside in ((-margin, self.delta > -margin), (margin, self.delta < margin)):
             two_sided = self.p(bound)
@@ -366,9 +360,7 @@ def minimum_detectable_effect(se: float, seeds: int, *, alpha: float = 0.05, pow
     return float((t.ppf(1 - alpha / 2) + t.ppf(power)) * se)
 
 
-def crossed_standard_error(
-    sd_pair: float, seeds: int, sd_document: float, effective_clusters: float
-) -> float:
+def crossed_standard_error(sd_pair: float, seeds: int, sd_document: float, effective_clusters: float) -> float:
     """sqrt(sd_pair^2 / S + sd_document^2 / D_eff): for planning a study from a pilot."""
     return math.sqrt(sd_pair**2 / seeds + sd_document**2 / effective_clusters)
 
@@ -475,8 +467,7 @@ def _first_reach(curve: Sequence[tuple[float, float]], goal: float) -> tuple[flo
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Agreement of two rankings of the same arms; decision_accuracy = share of pairs put in the same order.
-    """
+    """Agreement of two rankings of the same arms; decision_accuracy = share of pairs put in the same order."""
 
     first: str
     second: str

@@ -129,9 +129,7 @@ class _Bench:
             if (run := self.usable(variant, proxy, seed)) is not None
         ]
 
-    def sums(
-        self, nats: npt.NDArray[np.float64], groups: Sequence[Sequence[str]] | None = None
-    ) -> ClusterSums:
+    def sums(self, nats: npt.NDArray[np.float64], groups: Sequence[Sequence[str]] | None = None) -> ClusterSums:
         held = self.held_out
         return statistics.cluster_sums(nats, held.bytes, held.cluster, held.source, groups)
 
@@ -148,9 +146,7 @@ class _Bench:
         )
 
     def _health(self, variant: str, proxy: str) -> ProxyHealth | None:
-        runs = [
-            run for seed in range(self.plan.seeds) if (run := self.usable(variant, proxy, seed)) is not None
-        ]
+        runs = [run for seed in range(self.plan.seeds) if (run := self.usable(variant, proxy, seed)) is not None]
         if not runs:
             return None
         macro = self.held_out.macro_bits_per_byte(np.mean([run.nats for run in runs], axis=0))
@@ -177,12 +173,8 @@ class _Bench:
         """Seeds that both variants finished under all the proxies, and the nats [S, D], mean over proxies."""
         seeds, rows = [], []
         for seed in range(self.plan.seeds):
-            pairs = [
-                (self.usable(variant, proxy, seed), self.usable(against, proxy, seed)) for proxy in proxies
-            ]
-            differences = [
-                arm.nats - base.nats for arm, base in pairs if arm is not None and base is not None
-            ]
+            pairs = [(self.usable(variant, proxy, seed), self.usable(against, proxy, seed)) for proxy in proxies]
+            differences = [arm.nats - base.nats for arm, base in pairs if arm is not None and base is not None]
             if differences and len(differences) == len(pairs):
                 seeds.append(seed)
                 rows.append(np.mean(differences, axis=0))
@@ -209,9 +201,7 @@ class _Bench:
         null_of = {mimicked: null for null, mimicked in plan.random_like.items()}
         candidates = [name for name in plan.arms if name not in nulls]
 
-        def family(
-            names: Sequence[str], pick: Callable[[str], tuple[str, tuple[str, ...], str]]
-        ) -> dict[str, Verdict]:
+        def family(names: Sequence[str], pick: Callable[[str], tuple[str, tuple[str, ...], str]]) -> dict[str, Verdict]:
             drafts = [self._draft(name, *pick(name)) for name in names]
             return {verdict.variant: verdict for verdict in _corrected(drafts, plan)}
 
@@ -257,9 +247,7 @@ class _Bench:
                     if verdict.comparison is not None
                     else None,
                     arch_sensitive=self._arch_sensitive(name, found_by_proxy),
-                    multiplier=None
-                    if verdict.verdict == TOO_WEAK
-                    else _multiplier(verdict, found_by_proxy, curves),
+                    multiplier=None if verdict.verdict == TOO_WEAK else _multiplier(verdict, found_by_proxy, curves),
                     helped=helped,
                     harmed=harmed,
                 )
@@ -268,16 +256,10 @@ class _Bench:
 
     def _arch_sensitive(self, variant: str, verdicts: Sequence[Verdict]) -> bool:
         """Two families give effects of opposite sign that differ beyond chance, or opposite verdicts."""
-        fit = [
-            verdict for verdict in verdicts if verdict.verdict != TOO_WEAK and verdict.comparison is not None
-        ]
+        fit = [verdict for verdict in verdicts if verdict.verdict != TOO_WEAK and verdict.comparison is not None]
         for i, a in enumerate(fit):
             for b in fit[i + 1 :]:
-                if (
-                    a.comparison is None
-                    or b.comparison is None
-                    or self.family(a.proxy) == self.family(b.proxy)
-                ):
+                if a.comparison is None or b.comparison is None or self.family(a.proxy) == self.family(b.proxy):
                     continue
                 if {a.verdict, b.verdict} == {BETTER, WORSE}:
                     return True
@@ -328,9 +310,7 @@ class _Bench:
 
     def _slices(self, verdicts: Mapping[str, Verdict]) -> dict[str, tuple[SliceEffect, ...]]:
         held = self.held_out
-        groups = [
-            (f"source/{source}", *others) for source, others in zip(held.source, held.slices(), strict=True)
-        ]
+        groups = [(f"source/{source}", *others) for source, others in zip(held.source, held.slices(), strict=True)]
         documents: dict[str, int] = {}
         for member in groups:
             for name in member:
@@ -354,9 +334,7 @@ class _Bench:
         if verdict.comparison is None:
             return (), ()
         held = self.held_out
-        rows = np.concatenate(
-            [self.paired(verdict.variant, verdict.against, (proxy,))[1] for proxy in verdict.proxies]
-        )
+        rows = np.concatenate([self.paired(verdict.variant, verdict.against, (proxy,))[1] for proxy in verdict.proxies])
         rows = rows / (held.bytes * math.log(2))
         delta = rows.mean(0)
         unanimous = (rows < 0).all(0) | (rows > 0).all(0)
@@ -381,8 +359,7 @@ def _adjusted(effects: Mapping[str, Sequence[SliceEffect]]) -> dict[str, tuple[S
     lookup = {(variant, index): p for (variant, index, _), p in zip(tested, adjusted, strict=True)}
     return {
         variant: tuple(
-            dataclasses.replace(effect, p_adjusted=lookup.get((variant, index)))
-            for index, effect in enumerate(found)
+            dataclasses.replace(effect, p_adjusted=lookup.get((variant, index))) for index, effect in enumerate(found)
         )
         for variant, found in effects.items()
     }
@@ -399,9 +376,7 @@ def _corrected(drafts: Sequence[Verdict], plan: StudyPlan) -> list[Verdict]:
     equivalent = statistics.holm([comparison.p_equivalence or 0.0 for _, comparison in tested])
     verdicts = list(drafts)
     for (index, _), p, p_equivalence in zip(tested, different, equivalent, strict=True):
-        verdicts[index] = dataclasses.replace(
-            drafts[index], p_corrected=p, p_equivalence_corrected=p_equivalence
-        )
+        verdicts[index] = dataclasses.replace(drafts[index], p_corrected=p, p_equivalence_corrected=p_equivalence)
     return [_decided(verdict, plan) for verdict in verdicts]
 
 
@@ -443,9 +418,7 @@ def decide(draft: Verdict, plan: StudyPlan) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def _multiplier(
-    pooled: Verdict, by_proxy: Sequence[Verdict], curves: Sequence[Curve]
-) -> statistics.Multiplier | None:
+def _multiplier(pooled: Verdict, by_proxy: Sequence[Verdict], curves: Sequence[Curve]) -> statistics.Multiplier | None:
     """Geometric mean over proxies; bounds are kept when they agree in direction."""
     by_key = {(curve.variant, curve.proxy): curve for curve in curves}
     found = []

@@ -21,20 +21,20 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import annotate, curate, ingest, last_stages, opt_out, rules, split, storage
 from pipelines import manifest as manifests
-from pipelines.annotators import Annotator, OfCorpus, build_annotators, described, is_edited, packages_of
+from pipelines.annotators import Annotator, OfCorpus, build_annotators, described, packages_of
 from pipelines.card import write_card
+from pipelines.driver_rules import DEDUP, StepRules, described_rules
 from pipelines.errors import UsageError
 from pipelines.find_duplicates import FindDuplicates, build_find_duplicates
 from pipelines.inputs import InputDigests
 from pipelines.manifest import Manifest
 from pipelines.readers import PlanError, Source, Unit, plan_units
 from pipelines.recipe import Recipe
-from pipelines.recipe_models import Step
 from pipelines.stages import Stage, StageError, Timings, map_units, progress, run_pipeline
 from pipelines.unique_ids import reject_repeated_ids
 from pipelines.validate import stage_directory
 
-INGEST, DEDUP, SPLIT = "ingest", "dedup", "split"
+INGEST, SPLIT = "ingest", "split"
 # Source files whose change makes a stage run again.
 _COMMON = ("pipelines.documents", "pipelines.shards", "pipelines.stages", "pipelines.storage")
 _MODULES = {
@@ -221,6 +221,10 @@ class Driver:
         """The recipe's annotators by the names under which they write."""
         return build_annotators(self.recipe.annotators)
 
+    @functools.cached_property
+    def _rules(self) -> StepRules:
+        return StepRules(self.recipe, self.annotators)
+
     def _annotate_stage(self, name: str) -> Stage:
         """The inputs of an annotator are the documents, the columns that other annotators fill, its model, and the
         edits that depend on the whole corpus."""
@@ -273,9 +277,9 @@ class Driver:
     def split(self) -> Manifest:
         held = self.recipe.held_out
         by = {name: self.recipe.held_out_grouping(name) for name in self.recipe.sources}
-        scope = tuple(self._rule(step) for step in self.recipe.scope)
+        scope = tuple(self._rules.of(step) for step in self.recipe.scope)
         plan = split.Plan(split.HeldOut(held.fraction, held.seed, by), scope, self.recipe.dedup is not None)
-        options = {"fraction": held.fraction, "seed": held.seed, "by": by, "scope": _described(scope)}
+        options = {"fraction": held.fraction, "seed": held.seed, "by": by, "scope": described_rules(scope)}
         stage = self._stage(SPLIT, [INGEST, *map(_stage_of, plan.annotations)], options)
 
         def work() -> Manifest:
@@ -323,7 +327,7 @@ class Driver:
             records = self._curate(fresh, self._groups)
             for variant, stage in fresh:
                 mine = [record for record in records if record["variant"] == variant.name]
-                self._refuse_untouched(variant, curate.variant_summary(variant, mine))
+                self._rules.refuse_untouched(variant, curate.variant_summary(variant, mine))
                 self._conclude_variant(variant, stage, mine)
 
     def _finished_but_for_opt_out(self, stage: Stage) -> Manifest | None:
@@ -411,22 +415,6 @@ class Driver:
         for last in last_stages.of_variants(self.recipe, self.output, self.stages):
             self._do(last.stage, last.shards, functools.partial(last.run, self.output, self.options))
 
-    def _refuse_untouched(self, variant: curate.Variant, summary: Mapping[str, Any]) -> None:
-        untouched = curate.untouched_rules(variant, summary)
-        steps = self.recipe.variants[variant.name].steps
-        presets = {step.of_preset for step in steps if step.of_preset}
-        idle = {name for name in presets if all(s.name in untouched for s in steps if s.of_preset == name)}
-        for step in steps:
-            if step.name not in untouched or step.allow_empty or (step.of_preset and step.of_preset not in idle):
-                continue
-            said = f"preset {step.of_preset}" if step.of_preset else f"{'edit' if step.edit else 'rule'} {step.name}"
-            key = f"preset: {step.of_preset}" if step.of_preset else _key_of(step)
-            raise StageError(
-                f"variant {variant.name}: {said} {'changed' if step.edit else 'dropped'} none of "
-                f"{summary['eligible']['documents']:,} documents; if that is meant, write "
-                f"{{{key}, allow_empty: true}}"
-            )
-
     def variant(self, name: str) -> curate.Variant:
         """The rules of a variant of the recipe; for a `random_like` one the other variant must be finished."""
         steps = self.recipe.variants[name]
@@ -435,32 +423,7 @@ class Driver:
             summary = self.stages[f"curate/{like}"].summary
             cuts = curate.random_cuts(self.output, range(self.document_shards), like, summary)
             return curate.Variant(name, (rules.RandomRule(like, cuts),))
-        return curate.Variant(name, tuple(self._rule(step) for step in steps.steps))
-
-    def _rule(self, step: Step) -> rules.Rule:
-        rule = self._rule_on_all(step)
-        return rules.OfSources(rule, step.sources) if step.sources else rule
-
-    def _rule_on_all(self, step: Step) -> rules.Rule:
-        if step.column is not None:
-            annotator, _, column = step.column.partition("/")
-            if step.any_of:
-                return rules.WordRule(annotator, column, step.any_of)
-            return rules.ColumnRule(annotator, column, step.min, step.max, step.of_lines)
-        if step.edit is not None:
-            before = self.recipe.specs[step.edit].after
-            return rules.EditRule(
-                step.edit, tuple(n for n in before if n != DEDUP and is_edited(self.annotators[n].schema))
-            )
-        match step.rule:
-            case "dedup":
-                assert self.recipe.dedup is not None
-                return rules.DuplicateRule(threshold=self.recipe.dedup.threshold)
-            case "license":
-                return rules.LicenseRule(tuple(self.recipe.license.allowed))
-            case name:
-                assert name is not None
-                return rules.rule_of(name, self.annotators[name])
+        return curate.Variant(name, tuple(self._rules.of(step) for step in steps.steps))
 
     @functools.cached_property
     def _opt_out(self) -> Any:
@@ -490,7 +453,7 @@ class Driver:
         stages = [INGEST, SPLIT]
         stages += [_stage_of(need) for need in sorted(needs)]
         options = {
-            **_described(variant.rules),
+            **described_rules(variant.rules),
             "pii_policy": repr(self.recipe.pii_policy()),
             "shard_bytes": self.recipe.shard_bytes,
             opt_out.RULE: self._opt_out.sha256 if self._opt_out is not None else None,
@@ -607,16 +570,6 @@ class Driver:
             except BlockingIOError:
                 raise StageError(f"{self.output}: another run is writing there") from None
             yield
-
-
-def _described(chain: Sequence[rules.Rule]) -> dict[str, Any]:
-    """Rules in a manifest: names to read, and one hash of all they hold; an opt-out list is not published so."""
-    return {"rules": [rule.name for rule in chain], "rules_sha256": manifests.digest([repr(r) for r in chain])}
-
-
-def _key_of(step: Step) -> str:
-    """How a recipe writes the step."""
-    return next(f"{key}: {getattr(step, key)}" for key in ("rule", "column", "edit") if getattr(step, key))
 
 
 def _stage_of(annotations: str) -> str:

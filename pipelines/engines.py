@@ -180,9 +180,7 @@ class _FlagParser(argparse.ArgumentParser):
             name = flag.partition("=")[0]
             hint = nearest(name, self.names)
             version = importlib.metadata.version("apache-beam")
-            raise UsageError(
-                f"Beam {version} has no option {name}" + (f"; did you mean {hint!r}?" if hint else "")
-            )
+            raise UsageError(f"Beam {version} has no option {name}" + (f"; did you mean {hint!r}?" if hint else ""))
         return set(vars(options))
 
 

@@ -267,12 +267,18 @@ def report_of(model: ModelFile) -> str:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """`key.inner: value` for what a manifest tells, without names of files and versions of libraries."""
+    """`key.inner: value` for what a manifest tells, without names of files, versions of libraries and weights."""
     for key, value in values.items():
-        if key in ("inputs", "kind", "versions"):
+        if key in ("inputs", "kind", "versions", "discounts"):
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{above}{key}: {value:,}"
+        elif isinstance(value, list) and all(isinstance(each, int) for each in value):
+            yield f"{above}{key}: {', '.join(f'{each:,}' for each in value)}"
+        elif isinstance(value, str):
+            yield f"{above}{key}: {value}"
         else:
             yield f"{above}{key}: {json.dumps(value, ensure_ascii=False)}"
 

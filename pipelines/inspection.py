@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.annotate import annotation_shard
+from pipelines.corpus_search import read_rows
 from pipelines.curate import CORPORA, LICENSE, WATERFALL, corpus_directory
 from pipelines.errors import UsageError
 from pipelines.ingest import DOCUMENTS
@@ -22,8 +24,6 @@ from pipelines.shards import read_batches
 from pipelines.split import TRAIN
 from quality_signals.edits import COLUMN as EDITS_COLUMN
 
-# A row group is read in parts of so many rows, the one that is wanted last.
-_ROWS_PER_READ = 256
 _CELL_CHARS = 160
 
 
@@ -173,14 +173,18 @@ def _in_variant(output: str, waterfall: str, doc_id: str, index: int, row: int) 
 
 def row_of(path: str, row: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
     """One row of a shard, of those columns that it has; reads them in its row group up to there."""
-    with storage.open_read(path) as file, pq.ParquetFile(file) as parquet:
-        known = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
-        for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            if row < rows:
-                for batch in parquet.iter_batches(_ROWS_PER_READ, [group], known, use_threads=False):
-                    if row < batch.num_rows:
-                        return dict(batch.slice(row, 1).to_pylist()[0])
-                    row -= batch.num_rows
-            row -= rows
-    raise ValueError(f"{path}: has no row {row}")
+    return rows_of(path, [row], columns)[row]
+
+
+def rows_of(path: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> dict[int, dict[str, Any]]:
+    """Some rows of a shard, of those columns that it has; each row group that has one is read once, up to its last."""
+    with storage.open_read(path) as file:
+        names = pq.read_schema(file).names
+    known = [name for name in names if columns is None or name in columns]
+    wanted = np.unique(np.array(rows, np.int64))
+    found: dict[int, dict[str, Any]] = {}
+    for asked, batch in read_rows(path, known, wanted):
+        found |= zip(asked.tolist(), batch.to_pylist(), strict=True)
+        if len(found) == len(wanted):
+            break
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import os
@@ -28,6 +29,8 @@ from pipelines.validate import stage_directory
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
+    from pipelines.recipe_models import Pack as PackBlock
+    from pipelines.recipe_models import Shape as ShapeBlock
 
 SHAPE, PACK = "shape", "pack"
 MODULES = {
@@ -187,7 +190,6 @@ def of_variants(recipe: Recipe, output: str, stages: Mapping[str, Manifest]) -> 
         title = f"{recipe.name}: {name}"
         if variant.shape is not None:
             done = stages[before]
-            shapes = variant.shape
             yield shape_stage(
                 f"{SHAPE}/{name}",
                 output,
@@ -195,17 +197,11 @@ def of_variants(recipe: Recipe, output: str, stages: Mapping[str, Manifest]) -> 
                 {before: done.sha256},
                 [ShapeInput(label, *data_files(output, folder, done, label)) for label in (TRAIN, HELD_OUT)],
                 recipe.error_rate(SHAPE),
-                shapes=tuple(sorted(shapes.by.items())),
-                seed=shapes.seed,
-                max_group_bytes=shapes.max_group_bytes,
+                **_shape_arguments(variant.shape),
             )
             before, folder = f"{SHAPE}/{name}", stage_directory(f"{SHAPE}/{name}")
         if variant.pack is not None:
             done = stages[before]
-            asked = variant.pack.model_dump(exclude={"weights", "fim", "specials"})
-            if variant.pack.fim is not None:
-                asked["fim"] = Fim(**variant.pack.fim.model_dump())
-            specials = variant.pack.specials
             yield pack_stage(
                 f"{PACK}/{name}",
                 output,
@@ -213,10 +209,43 @@ def of_variants(recipe: Recipe, output: str, stages: Mapping[str, Manifest]) -> 
                 {before: done.sha256},
                 *data_files(output, folder, done, TRAIN),
                 recipe.error_rate(PACK),
-                weights=tuple(sorted(variant.pack.weights.items())),
-                specials=variant.shape is not None if specials is None else specials,
-                **asked,
+                **_pack_arguments(variant.pack, variant.shape is not None),
             )
+
+
+def check_variants(recipe: Recipe) -> None:
+    """Raises UsageError where a shape or a tokeniser of a variant cannot be used; before any work."""
+    for name, variant in recipe.variants.items():
+        key = f"variants.{name}"
+        if variant.shape is not None:
+            with _of_key(f"{key}.shape"):
+                ShapeDocuments("", "", (), **_shape_arguments(variant.shape)).check()
+        if variant.pack is not None:
+            with _of_key(f"{key}.pack"):
+                PackDocuments("", "", (), (), **_pack_arguments(variant.pack, variant.shape is not None)).check()
+
+
+@contextlib.contextmanager
+def _of_key(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (UsageError, ValueError, ImportError) as error:
+        raise UsageError(f"{key}: {error}") from None
+
+
+def _shape_arguments(asked: ShapeBlock) -> dict[str, Any]:
+    """Fields of ShapeDocuments."""
+    by = tuple(sorted(asked.by.items()))
+    return {"shapes": by, "seed": asked.seed, "max_group_bytes": asked.max_group_bytes}
+
+
+def _pack_arguments(asked: PackBlock, shaped: bool) -> dict[str, Any]:
+    """Fields of PackDocuments.  shaped: whether the marks in a text are meant."""
+    values = asked.model_dump(exclude={"weights", "fim", "specials"})
+    if asked.fim is not None:
+        values["fim"] = Fim(**asked.fim.model_dump())
+    specials = shaped if asked.specials is None else asked.specials
+    return {**values, "weights": tuple(sorted(asked.weights.items())), "specials": specials}
 
 
 # -- what they read ---------------------------------------------------------------------------------------
@@ -232,14 +261,15 @@ def data_files(output: str, directory: str, stage: Manifest, label: str) -> tupl
 def corpus_inputs(path: str, label: str = TRAIN) -> tuple[str, ...]:
     """The Parquet shards of a corpus: of its folder data, those whose names begin with `label`.
 
-    path: a variant (corpora/<variant>), what was shaped (shaped/<variant>), a run's output folder (its documents), a
-    folder of Parquet files, or one.  Raises UsageError where nothing is there.
+    path: a variant (corpora/<variant>), what was shaped (shaped/<variant>, or the output of `gristmill shape`), a run's
+    output folder (its documents), a folder of Parquet files, or one.  Raises UsageError where nothing is there.
     """
     if os.path.isfile(path):
         return (storage.absolute(path),)
     if not os.path.isdir(path):
         raise UsageError(f"{path}: no such file or folder")
-    for pattern in (f"data/{label}-*.parquet", "documents/part-*.parquet", "part-*.parquet", "*.parquet"):
+    labelled = f"data/{label}-*.parquet"
+    for pattern in (labelled, f"shaped/{labelled}", "documents/part-*.parquet", "part-*.parquet", "*.parquet"):
         found = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
         if found:
             return tuple(storage.absolute(each) for each in found)

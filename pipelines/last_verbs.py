@@ -36,8 +36,9 @@ def add_last_verbs(
         "--shape",
         action="append",
         required=True,
-        metavar="[BY=]NAME",
-        help="shape of all documents, or of those of a source or kind; may be given again",
+        metavar="[BY=]NAME[,NAME...]",
+        help="shapes of all documents, or of those of a source or kind: the first that has a use for a document takes "
+        "it; may be given again",
     )
     shape.add_argument("--seed", type=int, default=0, help="of what a shape leaves to chance (default: 0)")
     shape.add_argument(
@@ -91,6 +92,11 @@ def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
+def _names(given: str) -> tuple[str, ...]:
+    """Of `a,b`; what is empty there is left for an error to name."""
+    return tuple(name.strip() for name in given.split(","))
+
+
 def _digests(output: str, files: Sequence[tuple[str, str]]) -> dict[str, str]:
     """One hash over the (name, path) of all inputs."""
     from pipelines.inputs import InputDigests
@@ -127,11 +133,12 @@ def _shape(options: argparse.Namespace, run: Run) -> int:
     from pipelines.storage import absolute
 
     asked: dict[str, Any] = {
-        "shapes": tuple(sorted((by, (name,)) for by, name in _pairs(options.shape, "shape").items())),
+        "shapes": tuple(sorted((by, _names(given)) for by, given in _pairs(options.shape, "shape").items())),
         "seed": options.seed,
     }
-    for _, (name,) in asked["shapes"]:
-        shape_of(name)
+    for _, names in asked["shapes"]:
+        for name in names:
+            shape_of(name)
     if options.max_group_bytes is not None:
         try:
             asked["max_group_bytes"] = parse_bytes(options.max_group_bytes)

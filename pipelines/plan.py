@@ -78,8 +78,9 @@ def _dedup(asked: Dedup) -> dict[str, Any]:
 
 
 def plan_recipe(driver: Driver) -> Plan:
-    """Raises UsageError where an input matches nothing."""
+    """Raises UsageError where an input matches nothing, or a file that the recipe names cannot be used."""
     recipe = driver.recipe
+    recipe.check_files()
     sources: dict[str, dict[str, Any]] = {}
     for source in driver.sources:
         units = [unit for unit in driver.units if unit.source == source.name]

@@ -135,19 +135,28 @@ class Recipe(Block):
         )
 
     def check_files(self) -> None:
-        """Raises UsageError where a file that the recipe names is missing or unusable; reads no input."""
+        """Raises UsageError where a file, a shape or a tokeniser that the recipe names is missing or unusable; reads
+        no input."""
         self.pii_policy()
         named = [("opt_out", path) for path in self.opt_out]
         for name, block in self.sources.items():
             _patterns(block.exclude, f"sources.{name}.exclude")
             if block.locators is not None:
                 named.append((f"sources.{name}.locators", block.locators.partition("!")[0]))
+            for option in ("contents", "clones"):
+                folder = block.options.get(option)
+                if isinstance(folder, str) and "://" not in folder and not FilePath(folder).is_dir():
+                    raise UsageError(f"sources.{name}.options.{option}: {folder}: no such folder")
         for name, variant in self.variants.items():
             if variant.pack is not None and variant.pack.tokenizer != "bytes":
                 named.append((f"variants.{name}.pack.tokenizer", variant.pack.tokenizer))
         for key, path in named:
             if "://" not in path and not FilePath(path).is_file():
                 raise UsageError(f"{key}: {path}: no such file")
+        if any(variant.shape is not None or variant.pack is not None for variant in self.variants.values()):
+            from pipelines.last_stages import check_variants  # brings Beam
+
+            check_variants(self)
 
     def for_plain_files(self, variant: str, output: str, sources: Mapping[str, Any]) -> dict[str, Any]:
         """This recipe for one variant and other sources, as values for `recipe_of`; it has no study.
@@ -159,13 +168,10 @@ class Recipe(Block):
         chosen = self.variants[variant]
         real = chosen if chosen.random_like is None else self.variants[chosen.random_like]
         steps = (*self.scope, *real.steps)
-        needed = {step.column.partition("/")[0] if step.column else step.edit or step.rule for step in steps}
-        needed |= {editor for name, spec in self.specs.items() if name in needed for editor in spec.after}
-        values["annotators"] = [
-            spec.short()
-            for name, spec in self.specs.items()
-            if name in needed or name.partition("@")[0] in (*NO_VERDICT, "code_stats") and name != "rpv2@1"
-        ]
+        asked = {step.column.partition("/")[0] if step.column else step.edit or step.rule for step in steps}
+        asked |= {name for name in self.specs if name.partition("@")[0] in (*NO_VERDICT, "code_stats")} - {"rpv2@1"}
+        needed = self._with_what_they_read({"dedup", *(self.specs.keys() & asked)})
+        values["annotators"] = [spec.short() for name, spec in self.specs.items() if name in needed]
         kept = (variant, chosen.random_like)
         values["variants"] = {name: value for name, value in values["variants"].items() if name in kept}
         for value in values["variants"].values():
@@ -178,6 +184,26 @@ class Recipe(Block):
         values.pop("study", None)
         values["engine"] = self.engine.model_dump(mode="json", exclude_none=True)
         return {**values, "output": output, "sources": dict(sources)}
+
+    def _with_what_they_read(self, names: Collection[str]) -> set[str]:
+        """Those annotators (and dedup), what they come after, and all whose columns they read."""
+        waiting, found = set(names), set[str]()
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            waiting |= {*self._reads(name)} - found
+        return found
+
+    def _reads(self, name: str) -> Collection[str]:
+        if name == "dedup":
+            from pipelines.find_duplicates import FindDuplicates  # brings Beam
+
+            return () if self.dedup is None else FindDuplicates("", 0, **self.dedup.arguments).annotations
+        from pipelines.annotators import OfCorpus, build_annotators, factories, of_corpus
+
+        spec = self.specs[name]
+        own = build_annotators([spec])[name] if of_corpus(factories()[spec.name]) else None
+        return (*spec.after, *(own.needs if isinstance(own, OfCorpus) else ()))
 
     def pii_policy(self) -> Policy | None:
         """The redaction policy, None where the recipe has none.  Raises RecipeError for an unusable one."""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from pipelines.readers.formats import FORMATS
 from pipelines.recipe_annotators import DECISIONS, AnnotatorList, Entry, Known
 from pipelines.recipe_errors import Path, Problem, dotted, listed, nearest
 from pipelines.recipe_models import (
@@ -21,6 +22,7 @@ from pipelines.recipe_models import (
     Variant,
 )
 from pipelines.recipe_presets import Used, expanded_steps, used_preset
+from pipelines.recipe_words import kinds_of, words_of
 from pipelines.recipe_yaml import Document
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Resolution:
     def resolve(self) -> Recipe:
         recipe = self.recipe
         self.annotators = AnnotatorList(self.known, self.report, recipe.dedup is not None)
+        self._sources()
         self._read_annotators()
         variants = {
             name: variant.model_copy(
@@ -65,6 +68,7 @@ class Resolution:
         self._engine()
         scope = self._scope()
         self._nulls()
+        self._last()
         self._blocks()
         updates: dict[str, Any] = {
             "annotators": self.annotators.specs(),
@@ -88,6 +92,24 @@ class Resolution:
                 break
             given = given[part]  # type: ignore[index]
         return path
+
+    def _sources(self) -> None:
+        """The options of each source's reader."""
+        for name, block in self.recipe.sources.items():
+            known = FORMATS[block.kind].options
+            for option, value in block.options.items():
+                at: Path = ("sources", name, "options", option)
+                if option not in known:
+                    self._unknown(at, f"unknown option of kind {block.kind}", option, known, of_key=True)
+                    continue
+                words = known[option].allowed
+                if words and isinstance(value, str) and value not in words:
+                    self._unknown(at, "is not one of the allowed words", value, [str(word) for word in words])
+                    continue
+                try:
+                    known[option].checked(value)
+                except ValueError as error:
+                    self.report(at, str(error))
 
     # -- annotators and presets -----------------------------------------------------------------------------
 
@@ -267,7 +289,31 @@ class Resolution:
             )
         elif columns is not None and step.of_lines and not entry.has_lines(column):
             self.report(path, f"of_lines belongs to a column with values by line, not to {step.column}")
+        words = words_of(entry.spec.name, column)
+        for index, word in enumerate(step.any_of):
+            if words is not None and word not in words:
+                self._unknown((*path, "any_of", index), f"{entry.name}/{column} is never that", word, words)
         return step.model_copy(update={"column": f"{entry.name}/{column}"})
+
+    def _last(self) -> None:
+        """What the blocks shape and pack name must be a source, or a kind that documents have."""
+        kinds = kinds_of(self.recipe.sources.values())
+        for name, variant in self.recipe.variants.items():
+            named: list[tuple[Path, str, bool]] = []
+            if variant.shape is not None:
+                named += [(("shape", "by", key), key, True) for key in variant.shape.by]
+            if variant.pack is not None:
+                named += [(("pack", "weights", key), key, True) for key in variant.pack.weights]
+            if variant.pack is not None and variant.pack.fim is not None:
+                fim, at = variant.pack.fim, ("variants", name, "pack", "fim")
+                named += [(("pack", "fim", "sources", index), key, False) for index, key in enumerate(fim.sources)]
+                if fim.file_rate is not None and fim.level == "document":
+                    self.report((*at, "file_rate"), "belongs to level: file_sep", of_key=True)
+            known = list(dict.fromkeys((*self.recipe.sources, *(kinds or ()), EVERY_SOURCE)))
+            for path, key, of_key in named:
+                if kinds is not None and key not in known:
+                    message = "no source and no kind of documents"
+                    self._unknown(("variants", name, *path), message, key, known, of_key=of_key)
 
     def _nulls(self) -> None:
         variants = self.recipe.variants

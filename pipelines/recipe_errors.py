@@ -92,9 +92,7 @@ class RecipeError(UsageError):
     """A recipe that cannot be run; `problems` in the order of the file."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = sorted(
-            problems, key=lambda p: (p.mark.line is None, p.mark.line or 0, p.mark.column or 0)
-        )
+        self.problems = sorted(problems, key=lambda p: (p.mark.line is None, p.mark.line or 0, p.mark.column or 0))
         lines = [str(problem) for problem in self.problems]
         if len(lines) > 1:
             lines = [f"{len(lines)} problems in the recipe", *lines]

@@ -15,11 +15,9 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationInfo,
-    field_validator,
 )
 
-from pipelines.readers.formats import FORMATS, KINDS, checked_options
+from pipelines.readers.formats import FORMATS, KINDS
 
 # Decimal units as in SI, binary units as in IEC 80000-13.
 BYTE_UNITS: Mapping[str, int] = {
@@ -193,13 +191,6 @@ class SourceBlock(Block):
     """Replaces the kind that the reader would choose: web, code, prose, notebook, conversation."""
     options: dict[str, Scalar | Texts] = Field(default_factory=dict)
     """What the kind's reader may be told (`pipelines.readers.FORMATS`), for example {namespaces: [0]}."""
-
-    @field_validator("options")
-    @classmethod
-    def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if value and "kind" in info.data:
-            checked_options(info.data["kind"], value)
-        return value
 
 
 class Limits(Block):

@@ -20,7 +20,7 @@ _EXPECTED = {
     "float_type": "expected a number",
     "bool_type": "expected true or false",
     "dict_type": "expected a mapping",
-    "tuple_type": "expected a list",
+    "tuple_type": "expected a word or a list",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
 }

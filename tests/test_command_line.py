@@ -155,6 +155,11 @@ def test_licenses_prints_one_line_a_file(tmp_path: Path, capsys: pytest.CaptureF
     assert found[0]["expression"] == "Apache-2.0 OR MIT" and found[0]["class"] == "permissive"
     assert found[1]["expression"] is None and found[1]["spans"] == []
 
+    assert main(["licenses", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == "class" and lines[1].split()[0] == "permissive" and lines[1].endswith("a.py")
+    assert lines[3:] == ["permissive 1, no_license 1"]
+
 
 def test_curate_makes_one_variant_of_a_recipe_from_plain_files(pages: Path, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
@@ -226,9 +231,7 @@ def test_an_input_without_a_document_fails_and_is_not_taken_for_done(
         assert "no document was read" in capsys.readouterr().err
 
 
-def test_two_runs_do_not_write_to_one_folder(
-    pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_runs_do_not_write_to_one_folder(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import fcntl
 
     output = tmp_path / "out"

@@ -45,6 +45,16 @@ def pinned() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
+def test_the_source_of_every_data_file_is_told() -> None:
+    whole = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for package in sorted(PACKAGES):
+        folder = ROOT / package / "data"
+        own = folder / "NOTICE.md"
+        told = whole + (own.read_text(encoding="utf-8") if own.exists() else "")
+        for file in folder.rglob("*"):
+            assert not file.is_file() or file == own or file.name in told, file
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built by setuptools from a copy, since building writes beside the sources."""
@@ -246,6 +256,21 @@ def test_what_is_there_is_known_by_its_content(fetch: ModuleType, tmp_path: Path
     other = "0" * 64
     assert fetch.missing({digest: "a", other: "b"}, tmp_path) == ["b"]
     assert fetch.missing({digest: "a"}, tmp_path / "none") == ["a"]
+
+
+def test_the_clones_are_those_that_the_events_name(fetch: ModuleType, tmp_path: Path) -> None:
+    made = fetch.write_clones(tmp_path)
+    named: dict[str, list[str]] = {}
+    for file in (SAMPLES / "github").glob("*.json"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if pull := event["payload"].get("pull_request"):
+                named[event["repo"]["name"]] = [pull[side]["sha"] for side in fetch.REVISIONS]
+    assert named == made and len(made) == 1
+    for name in made:
+        repository = tmp_path / "clones" / f"{name}.git"
+        done = subprocess.run(["git", "-C", repository, "fsck", "--strict"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 def test_the_addresses_of_pages(fetch: ModuleType, tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ def test_the_verb_shapes_rows_and_corpora(output: Path, tmp_path: Path, capsys: 
     assert len(texts) == len(training_texts(output / "corpora" / "plain"))
     assert list((tmp_path / "c" / "shaped" / "data").glob("held_out-*"))
     assert main(["validate", str(tmp_path / "c")]) == 0
+    capsys.readouterr()
+    pack = ["pack", str(tmp_path / "c"), "--length", "64", "--tokenizer", "bytes", "--json", "--output"]
+    assert main([*pack, str(tmp_path / "d")]) == 0
+    assert json.loads(capsys.readouterr().out)["books"]["read"] == len(texts)
 
 
 @pytest.mark.parametrize(

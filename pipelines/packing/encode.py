@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eval_models.fim import FILE_SEPARATOR, Mark, fim_document, tokens_of
+from licenses.reservations_marks import RESERVATION
+from pipelines.host_files import NO_HOST_FILES
 from pipelines.packing.plan import PackDocuments, appearances, weight_of
 from pipelines.packing.tokenizer import Tokenizer, marks_of, open_tokenizer
 
@@ -44,7 +46,9 @@ def encode_batch(batch: pa.RecordBatch, plan: PackDocuments) -> Iterator[Encoded
         found.weighted, weight = weight_of(weights, source, kind)
         times = appearances(doc_id, weight, plan.epochs, plan.seed)
         text = batch.column("text")[row].as_py() or ""
-        if not text:
+        if kind == RESERVATION:
+            found.dropped = NO_HOST_FILES.name
+        elif not text:
             found.dropped = "empty"
         elif not times:
             found.dropped = "weight"

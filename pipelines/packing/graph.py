@@ -31,8 +31,8 @@ from pipelines.packing.tokenizer import open_tokenizer
 from pipelines.parcels import Parcel, Sender, in_order, origin_of, partition_of_key
 from pipelines.shards import ShardWriter, read_batches, write_shard
 
-EMPTY, WEIGHT, DUPLICATE = "empty", "weight", "duplicate_id"
-"""Why a document is in no sample: it has no text; its weight left it out; its id was in the corpora before."""
+# Beside those of `encode_batch`: its id was in the corpora before.
+DUPLICATE = "duplicate_id"
 # Bytes of tokens that are packed together.
 BLOCK_BYTES = 64 << 20
 # Tokens of samples that are written at a time.

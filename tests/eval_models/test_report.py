@@ -17,9 +17,7 @@ from eval_models.plan import StudyPlan
 from eval_models.report import markdown_code, markdown_text, verdict_table_text, write_report
 from tests.eval_models.study_fixture import build_study
 
-HOSTILE = (
-    "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>|`[a](javascript:b)&lt;"
-)
+HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>|`[a](javascript:b)&lt;"
 VOID = {"meta", "br", "col", "img", "link", "input", "hr", "area", "base", "source", "wbr"}
 LOADERS = {"script", "img", "link", "iframe", "object", "embed", "base", "video", "audio", "image", "use"}
 LOADING = {
@@ -218,9 +216,7 @@ def test_hostile_names_and_texts_stay_text(tmp_path: Path) -> None:
 
 
 def test_a_hostile_variant_name_cannot_reach_the_terminal_or_the_page(tmp_path: Path) -> None:
-    plan = build_study(
-        tmp_path, effects={"raw": 0.0, "a\x1b[31m<b>": -0.03}, proxies=("mamba-tiny",), corpora=False
-    )
+    plan = build_study(tmp_path, effects={"raw": 0.0, "a\x1b[31m<b>": -0.03}, proxies=("mamba-tiny",), corpora=False)
     judgement = write_report(tmp_path, plan)
     assert judgement is not None
     assert "\x1b" not in verdict_table_text(judgement)
@@ -237,15 +233,37 @@ def test_without_a_study_it_tells_of_the_curation(tmp_path: Path) -> None:
     html = (tmp_path / "report.html").read_text()
     page = Page(html)
     assert_self_contained(page, html)
-    expected = (
-        "48,210 documents were read and 5 variants of the corpus made. The books of every stage balance."
-    )
+    expected = "48,210 documents were read and 5 variants of the corpus made. The books of every stage balance."
     assert expected in page.words
     ids = {attributes.get("id") for _, attributes in page.tags}
     assert {"waterfall", "books", "reproduce"} <= ids
     assert not ids & {"verdicts", "effects", "curves", "documents"}
     assert json.loads((tmp_path / "report.json").read_text())["study"] is None
     assert "minhash" in (tmp_path / "report.md").read_text()
+
+
+def test_what_was_shaped_and_packed_is_told(tmp_path: Path) -> None:
+    def stage(read: int, kept: int, dropped: dict[str, int], **more: object) -> dict[str, object]:
+        return {"books": {"read": read, "kept": kept, "dropped": dropped, "rejected": {}}, **more}
+
+    shapes = {"": {"documents": 2, "kept": 2}, "whole@1": {"documents": 9, "kept": 1, "merged_into": 6, HOSTILE: 2}}
+    source = {"documents": 3, "appearances": 6, "epochs": 2.0, "permuted": 0, "tokens": 1500}
+    samples = {"samples": 100, "tokens": 1500, "padding": 100, "by_source": {HOSTILE: source}}
+    stages = {
+        "curate/full": stage(11, 11, {}, summary={}),
+        "pack/full": stage(3, 3, {}, summary=samples, options={"length": 16}),
+        "shape/full": stage(11, 3, {"merged_into": 6, HOSTILE: 2}, summary={"by_shape": shapes}, options={}),
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"name": "m", "stages": stages}))
+    write_report(tmp_path, None)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page, markdown = Page(html), (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert_self_contained(page, html)
+    assert "full: 100 samples of 16 tokens" in page.words and "2.00 1,500 100%" in page.words
+    assert "full as they were 2 2 0 none" in page.words and "full whole@1 9 1 6 2" in page.words
+    assert "| `full` | whole@1 | 9 | 1 | 6 | 2 " in markdown and "| 3 | 2.00 | 1,500 | 100% |" in markdown
+    # What becomes part of another document is no loss before the variants, and samples come last.
+    assert "Largest losses" not in markdown and markdown.index("`shape/full` |") < markdown.index("`pack/full` |")
 
 
 def test_a_study_before_its_first_run(tmp_path: Path) -> None:

@@ -101,9 +101,7 @@ def test_without_seed_noise_it_is_the_t_test_over_clusters() -> None:
         ("all",),
     )
     found = s.compare(sums, draws=40_000)
-    assert found.interval == pytest.approx(
-        stats.t.interval(0.95, 24, values.mean(), values.std(ddof=1) / 5), rel=0.02
-    )
+    assert found.interval == pytest.approx(stats.t.interval(0.95, 24, values.mean(), values.std(ddof=1) / 5), rel=0.02)
     assert found.effective_clusters == pytest.approx(25)
     assert found.sd_document == pytest.approx(values.std(ddof=1))
 

@@ -60,8 +60,7 @@ def test_the_answer_comes_first_in_plain_words(judgement: Judgement) -> None:
     assert comparison is not None and comparison.interval is not None
     low, high = comparison.interval
     assert judgement.headline.startswith(
-        f"Against `raw`, `dedup` made a better corpus: {comparison.delta:+.4f} bits per byte [{low:+.4f}, "
-        f"{high:+.4f}]"
+        f"Against `raw`, `dedup` made a better corpus: {comparison.delta:+.4f} bits per byte [{low:+.4f}, {high:+.4f}]"
     )
     assert "Worse: `strict`" in judgement.headline
 
@@ -156,9 +155,7 @@ def test_the_order_of_variants_proxies_and_rows_does_not_matter(
 def test_swapping_baseline_and_arm_flips_the_sign(study: tuple[Path, StudyPlan]) -> None:
     root, plan = study
     there = judge(root, dataclasses.replace(plan, baseline="raw", variants=("raw", "strict"), random_like={}))
-    back = judge(
-        root, dataclasses.replace(plan, baseline="strict", variants=("strict", "raw"), random_like={})
-    )
+    back = judge(root, dataclasses.replace(plan, baseline="strict", variants=("strict", "raw"), random_like={}))
     one, other = there.arm("strict").pooled, back.arm("raw").pooled
     assert one.comparison is not None and other.comparison is not None
     assert one.comparison.delta == pytest.approx(-other.comparison.delta)
@@ -316,9 +313,7 @@ def test_other_bytes_of_a_document_are_refused(tmp_path: Path) -> None:
 
 def test_a_document_scored_twice_is_refused(tmp_path: Path) -> None:
     plan = build_study(tmp_path, corpora=False, proxies=ONE)
-    rewrite_scores(
-        tmp_path, "raw.mamba-tiny.seed0", lambda table: pa.concat_tables([table, table.slice(3, 1)])
-    )
+    rewrite_scores(tmp_path, "raw.mamba-tiny.seed0", lambda table: pa.concat_tables([table, table.slice(3, 1)]))
     with pytest.raises(HeldOutMismatch, match="scored twice"):
         judge(tmp_path, plan)
 
@@ -350,9 +345,7 @@ def test_a_curve_ends_on_the_documents_that_it_was_measured_on(tmp_path: Path) -
     folder = tmp_path / "runs" / "raw.mamba-tiny.seed0"
     whole = judge(tmp_path, plan).curves[0].mean[-1]
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump(config | {"evaluation": {"curve_bytes_per_source": 1}})
-    )
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"evaluation": {"curve_bytes_per_source": 1}}))
     table = pq.read_table(folder / "scores.parquet").to_pylist()
     first = {row["source"]: row["nats"] / row["bytes"] / math.log(2) for row in reversed(table)}
     found = judge(tmp_path, plan).curves[0].mean[-1]
@@ -392,23 +385,14 @@ def test_plan_refuses_what_cannot_be_run() -> None:
 def test_terminal_table(judgement: Judgement) -> None:
     text = verdict_table_text(judgement, width=100)
     assert all(len(line) <= 100 for line in text.splitlines())
-    rows = [
-        line
-        for line in text.splitlines()
-        if line.startswith(("variant", "raw", "dedup ", "  random", "strict "))
-    ]
+    rows = [line for line in text.splitlines() if line.startswith(("variant", "raw", "dedup ", "  random", "strict "))]
     assert len(rows) == 5
     assert (
-        len(
-            {row.index(word) for row, word in zip(rows[2:3], ("better",), strict=True)}
-            | {rows[0].index("verdict")}
-        )
+        len({row.index(word) for row, word in zip(rows[2:3], ("better",), strict=True)} | {rows[0].index("verdict")})
         == 1
     )
 
 
-@pytest.mark.parametrize(
-    ("p", "text"), [(None, "n/a"), (0.0004, "<0.001"), (0.0456, "0.046"), (1.0, "1.000")]
-)
+@pytest.mark.parametrize(("p", "text"), [(None, "n/a"), (0.0004, "<0.001"), (0.0456, "0.046"), (1.0, "1.000")])
 def test_p_values_for_people(p: float | None, text: str) -> None:
     assert format_p(p) == text

@@ -22,6 +22,7 @@ import dedup
 from dedup.bands import PAIR
 from dedup.index import EXACT_TAG, MOST_PAIRED, Records, best_pairs, cross_pairs, similarity
 from dedup.jaccard import jaccard
+from pipelines import storage
 from pipelines.dedup_index import (
     DedupIndexError,
     IndexBuild,
@@ -34,6 +35,8 @@ from pipelines.dedup_index import (
 )
 from pipelines.documents import DOCUMENT_SCHEMA
 from pipelines.errors import UsageError
+from pipelines.manifest import Books, Manifest, stage_manifest
+from pipelines.past import build_index
 from pipelines.shards import write_shard
 from tests.corpus import prose
 
@@ -311,6 +314,57 @@ def test_wrong_indexes_are_named(index: str, old: Path, tmp_path: Path) -> None:
         IndexBuild(str(old), 2, index, proof="some")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="threshold is 0.0"):
         QueryIndex(str(tmp_path), 1, index, threshold=0.0)
+
+
+CHINESE = "今天天气很好，我们去公园散步。孩子们在湖边放风筝，老人们在树下下棋。第"
+
+
+def write_chinese_run(output: Path, own: str | None, found: str | None) -> Path:
+    """Three documents whose language the source calls `own` and an annotator `found`, as a finished run."""
+    made = dedup.ANNOTATORS["minhash@datatrove"]()
+    rows: list[dict[str, Any]] = [
+        {
+            "doc_id": f"d{i}",
+            "source": "s",
+            "kind": "web",
+            "text": CHINESE + f"{i}页",
+            "meta": [],
+            "language": own,
+        }
+        for i in range(3)
+    ]
+    batch = pa.RecordBatch.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+    language = pa.array([own or found] * 3, pa.string())
+    signed = made.annotate(pa.record_batch({"text": batch.column("text"), "language": language}))
+    folders = {
+        "documents": batch,
+        "annotations/minhash@datatrove": pa.record_batch(
+            [batch.column("doc_id"), *signed.columns], names=["doc_id", *signed.schema.names]
+        ),
+        "annotations/language@1": pa.record_batch(
+            {"doc_id": batch.column("doc_id"), "language": pa.array([found] * 3, pa.string())}
+        ),
+    }
+    for folder, columns in folders.items():
+        shard = write_shard(str(output / folder / "part-00000.parquet"), columns.schema, [columns])
+        shards = (shard.record(str(output)),)
+        stage = Manifest(folder, {}, {}, "", {}, Books(3, 3, {}), shards, {})
+        storage.write_bytes(stage_manifest(str(output), folder), storage.canonical_json(stage.to_json()))
+    return output
+
+
+def test_an_index_is_made_in_the_languages_that_were_found(tmp_path: Path) -> None:
+    """The shingles of the index are those of the signatures: words are split as the found language splits them."""
+    runs = {"known": ("zh", "zh"), "found": (None, "zh"), "none": (None, None)}
+    made = {}
+    for name, (own, found) in runs.items():
+        run = write_chinese_run(tmp_path / name, own, found)
+        build_index(
+            str(run), str(tmp_path / f"{name}.idx"), PipelineOptions(["--runner=FnApiRunner"]),
+            annotator="minhash@datatrove", threshold=0.75,
+        )  # fmt: skip
+        made[name] = bytes_below(tmp_path / f"{name}.idx")
+    assert made["found"] == made["known"] != made["none"]
 
 
 # -- the pure part -----------------------------------------------------------------------------------------

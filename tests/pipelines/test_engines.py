@@ -112,9 +112,7 @@ def test_flags_that_beam_would_drop_in_silence_are_errors(
 
 
 def test_portable_options() -> None:
-    engine = PortableEngine(
-        kind="portable", job_endpoint="jobs:8099", environment_config="workers:5000", workers=3
-    )
+    engine = PortableEngine(kind="portable", job_endpoint="jobs:8099", environment_config="workers:5000", workers=3)
     assert given(engine) == {
         "runner": "PortableRunner",
         "job_endpoint": "jobs:8099",
@@ -208,9 +206,7 @@ def build_stages(pipeline: beam.Pipeline, output: str) -> None:
 
 
 @pytest.mark.parametrize("engine", [FlinkEngine(kind="flink"), DATAFLOW], ids=["flink", "dataflow"])
-def test_the_stages_graphs_run_on_every_engine(
-    engine: Engine, documents: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_stages_graphs_run_on_every_engine(engine: Engine, documents: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_require_gcp", lambda: None)
     pipeline = beam.Pipeline(options=pipeline_options(engine))
     build_stages(pipeline, documents)

@@ -65,8 +65,7 @@ def test_spill_files_are_closed_at_their_size(tmp_path: Path, monkeypatch: pytes
     with beam.Pipeline("FnApiRunner") as pipeline:
         sizes = (
             pipeline
-            | "Values"
-            >> beam.Create([(0, b"x" * 600)] * 10, reshuffle=False).with_output_types(tuple[int, bytes])
+            | "Values" >> beam.Create([(0, b"x" * 600)] * 10, reshuffle=False).with_output_types(tuple[int, bytes])
             | "Exchange" >> Exchange("files", str(tmp_path))
             | "Sizes" >> beam.MapTuple(lambda partition, values: (partition, [len(v) for v in values]))
         )

@@ -574,32 +574,6 @@ def test_kinds_and_groupings_are_those_of_the_stages() -> None:
     assert set(recipe_models.GROUPINGS.values()) <= set(split.GROUPINGS)
 
 
-def test_files_that_a_recipe_names_are_checked_before_any_work(tmp_path: Path) -> None:
-    def recipe(**files: str) -> Recipe:
-        source = {"kind": "html", "input": "x", **{k: v for k, v in files.items() if k == "locators"}}
-        more = {k: v for k, v in files.items() if k == "opt_out"}
-        return recipe_of({"name": "m", "sources": {"s": source}, **more})
-
-    recipe().check_files()
-    with pytest.raises(UsageError, match=r"sources.s.locators: .*urls.jsonl: no such file"):
-        recipe(locators=str(tmp_path / "urls.jsonl!x")).check_files()
-    with pytest.raises(UsageError, match=r"opt_out: .*list.yaml: no such file"):
-        recipe(opt_out=str(tmp_path / "list.yaml")).check_files()
-    with pytest.raises(UsageError, match=r"pii.policy: .*no such policy"):
-        recipe_of({"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "pii": {"policy": "x"}}).check_files()
-
-
-def test_a_recipe_for_one_variant_and_plain_files() -> None:
-    recipe = parse_recipe(QUICKSTART.replace("held_out: 0.06}", "held_out: {fraction: 0.06, by: {web: host}}}"))
-    values = recipe.for_plain_files("null_gopher", "there", {"input": {"kind": "jsonl", "input": ["a.jsonl"]}})
-    plain = recipe_of(values)
-    assert plain.output == "there" and list(plain.sources) == ["input"] and plain.study is None
-    assert set(plain.variants) == {"gopher", "null_gopher"}
-    assert "gopher@datatrove" in plain.annotator_names and "rpv2@1" not in plain.annotator_names
-    assert plain.held_out.fraction == 0.06 and plain.held_out_grouping("input") == "document"
-    assert "rpv2@1" in recipe_of(recipe.for_plain_files("dedup", "there", values["sources"])).annotator_names
-
-
 def test_errors_of_plain_values_name_the_key() -> None:
     with pytest.raises(RecipeError, match=r"^the call: annotators\[0\]: unknown annotator; found 'rpv'; did you mean"):
         recipe_of({"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "annotators": ["rpv"]})
