@@ -95,7 +95,7 @@ def linear_cross_entropy(
     fp64 inputs give fp64.  Ignored tokens have zero nats and no gradient; a target outside the vocabulary gives NaN.
     Under autocast, x and weight are rounded to its dtype.  Differentiable once in x and weight.  Deterministic.  Waits
     for nothing on the device, so it can be captured in a CUDA graph.  On a GPU the logits never exist: products of
-    chunks of tokens are kept as exponentials in bf16, at most an eighth of the logits' bytes together with the
+    chunks of tokens are kept as exponentials in bf16, at most an eighth of the bytes of fp32 logits together with the
     gradients where t >= 16 d and v >= 16 d.  The weight's gradient is summed in fp32.  "mean" and "sum" compute the
     gradients in the forward pass, 6 t v d operations in all; "none" takes 8 t v d.
     """

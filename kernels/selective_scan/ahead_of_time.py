@@ -91,5 +91,7 @@ def _step(dtype: str, n: int) -> Build:
     from kernels.selective_scan.step import selective_scan_step_kernel
 
     wide = padded(n)
-    constants: dict[str, object] = dict(N=n, N_PADDED=wide, E=STEP_VALUES // wide, SOFTPLUS=True, WARPS=STEP_WARPS)
+    constants: dict[str, object] = dict(
+        N=n, N_PADDED=wide, E=STEP_VALUES // wide, GROUPED=False, SOFTPLUS=True, WARPS=STEP_WARPS
+    )
     return _build(f"step {dtype} n{n}", selective_scan_step_kernel, dtype, constants, STEP_WARPS)

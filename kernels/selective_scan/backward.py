@@ -21,8 +21,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.language import gl, jit
 from kernels.selective_scan.forward import whole
-from kernels.selective_scan.language import gl, jit
 from kernels.selective_scan.tile import (
     LN_2,
     LOG2_E,

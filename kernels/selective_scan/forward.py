@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.selective_scan.language import gl, jit
+from kernels.language import gl, jit
 from kernels.selective_scan.tile import LOG2_E, laned, load, row_by_row, row_of, sigmoid, softplus_and_slope, store
 from kernels.selective_scan.tiles import Tile, padded
 

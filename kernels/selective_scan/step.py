@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.jit import constexpr_function
 
-from kernels.selective_scan.language import gl, jit
+from kernels.language import gl, jit
 from kernels.selective_scan.tile import LOG2_E, sigmoid, softplus_and_slope
 from kernels.selective_scan.tiles import STEP_VALUES, STEP_WARPS, padded
 
@@ -25,7 +25,8 @@ def wide_rows(N, WARPS):
 def selective_scan_step_kernel(
     x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, dt_bias_ptr, state_ptr, y_ptr,
     width, group_width, x_row, dt_row, z_row, B_row, C_row, B_group, C_group,
-    N: tl.constexpr, N_PADDED: tl.constexpr, E: tl.constexpr, SOFTPLUS: tl.constexpr, WARPS: tl.constexpr,
+    N: tl.constexpr, N_PADDED: tl.constexpr, E: tl.constexpr, GROUPED: tl.constexpr,
+    SOFTPLUS: tl.constexpr, WARPS: tl.constexpr,
 ):  # fmt: skip
     """One program: E channels of one sequence."""
     STATES: tl.constexpr = wide_rows(N_PADDED, WARPS)
@@ -36,11 +37,14 @@ def selective_scan_step_kernel(
     e_row = e[:, None]
     known = (e_row < width) & (n < N)
     at = (sequence * width + e_row) * N + n
-    group = e_row // group_width
     state = gl.load(state_ptr + at, mask=known, other=0.0)
     A = gl.load(A_ptr + e_row * N + n, mask=known, other=0.0)
-    B = gl.load(B_ptr + sequence * B_row + group * B_group + n, mask=known, other=0.0).to(gl.float32)
-    C = gl.load(C_ptr + sequence * C_row + group * C_group + n, mask=known, other=0.0).to(gl.float32)
+    B_at, C_at, used = B_ptr + sequence * B_row + n, C_ptr + sequence * C_row + n, n < N
+    if GROUPED:
+        group = e_row // group_width
+        B_at, C_at, used = B_at + group * B_group, C_at + group * C_group, known
+    B = gl.load(B_at, mask=used, other=0.0).to(gl.float32)
+    C = gl.load(C_at, mask=used, other=0.0).to(gl.float32)
     x = gl.load(x_ptr + sequence * x_row + e, mask=channel, other=0.0).to(gl.float32)
     dt = gl.load(dt_ptr + sequence * dt_row + e, mask=channel, other=0.0).to(gl.float32)
     if dt_bias_ptr is not None:
@@ -71,6 +75,7 @@ def step(
         x, dt, A, B, C, D, z, dt_bias, state, y,
         width, width // B.shape[1], x.stride(0), dt.stride(0), 0 if z is None else z.stride(0),
         B.stride(0), C.stride(0), B.stride(1), C.stride(1),
-        N=states, N_PADDED=wide, E=channels, SOFTPLUS=softplus, WARPS=STEP_WARPS, num_warps=STEP_WARPS,
+        N=states, N_PADDED=wide, E=channels, GROUPED=B.shape[1] > 1, SOFTPLUS=softplus, WARPS=STEP_WARPS,
+        num_warps=STEP_WARPS,
     )  # fmt: skip
     return y

@@ -320,11 +320,11 @@ def ssd_replay(
     rest, gates = {"D": D, "z": z, "dt_bias": dt_bias}, (x.shape[0], new)
     _check_decode("ssd_replay", state, x, x.shape[:2], dt, A, B, C, rest, gates)
     if dispatch.runs_triton("ssd_replay", state, x, dt, A, B, C, D, z, dt_bias):
-        from kernels.ssd import step, tiles
+        from kernels.ssd import replay, tiles
 
         x, B, C, z = _rows(x), _rows(B), _rows(C), None if z is None else _rows(z)
         tile = tiles.replay_tile(*state.shape[2:])
-        return step.ssd_replay(state, x, dt, A, B, C, D, z, dt_bias, new, fold, tile)
+        return replay.ssd_replay(state, x, dt, A, B, C, D, z, dt_bias, new, fold, tile)
     with torch.no_grad():
         y, folded = reference.ssd_replay(state, x, reference.positive_step(dt, dt_bias), A, B, C, D)
         if fold:

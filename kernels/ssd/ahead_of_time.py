@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kernels.ahead_of_time import Build
-from kernels.ssd import backward, decay, forward, step
+from kernels.ssd import backward, decay, forward, replay, step
 from kernels.ssd.tiles import Tile, backward_tile, forward_tile, replay_tile, state_tile, step_tile
 
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
@@ -119,7 +119,8 @@ def builds() -> list[Build]:
         found.append(_build(f"step p{p} n{n}", step.ssd_step_kernel, "bf16", step_options, tile.num_warps, 3, False))
         tile = replay_tile(p, n)
         for fold in (False, True):
-            replay = options | {"BLOCK_P": tile.block_p, "BLOCK_L": 16, "FOLD": fold, "dt_stride_h": 1}
+            given = options | {"BLOCK_P": tile.block_p, "BLOCK_L": 16, "FOLD": fold, "dt_stride_h": 1}
+            given |= {"ACROSS": min(32, n), "WARPS": tile.num_warps}
             label = f"replay p{p} n{n}" + (" folding" if fold else "")
-            found.append(_build(label, step.ssd_replay_kernel, "bf16", replay, tile.num_warps, 3, False))
+            found.append(_build(label, replay.ssd_replay_kernel, "bf16", given, tile.num_warps, 3, False))
     return found

@@ -10,7 +10,8 @@ Measured on an NVIDIA H100 80GB HBM3, 2026-11-25, bf16, b 16, l 2048, 16 heads o
     forward as a graph                               105
     forward and backward                             580
     ssd_step, b 256, d 1024, 32 rows  4              185    16 rows and 2 or 4 warps 185, 64 rows and 4 warps 186
-    ssd_replay of 8, 16 rows        2                107    4 warps 113; folding 235
+    ssd_replay of 8, 64 rows        4                105    16 to 64 rows, 1 to 8 warps: 105-112; folding 196
+    ssd_replay, 4 new of 8          4                143    8 warps 142, 32 rows and 2 warps 145
 
 Chunks of 64 are one product of a group of four warps; 8 warps were slower by a tenth.  Other widths are not measured.
 """
@@ -100,4 +101,4 @@ def step_tile(p: int, n: int) -> StepTile:
 
 
 def replay_tile(p: int, n: int) -> StepTile:
-    return StepTile(min(16, power_of_two(p)), num_warps=2)
+    return StepTile(min(64, power_of_two(p)), num_warps=4)

@@ -289,7 +289,7 @@ def test_captured_in_a_graph_and_within_an_eighth(close: Close) -> None:
     want = step()
     torch.cuda.synchronize()
     peak = torch.cuda.max_memory_allocated() - before
-    assert peak <= 2 * t * v / 8, f"{peak / 2**20:.0f} MiB"
+    assert peak <= 4 * t * v / 8, f"{peak / 2**20:.0f} MiB"
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         got = step()
