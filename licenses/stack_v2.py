@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
 from importlib import resources
 from typing import Literal
 
@@ -48,7 +48,7 @@ AMENDMENTS = frozenset(
 REFERENCE = "LicenseRef-scancode-unknown-license-reference"
 
 
-@cache
+@functools.cache
 def permissive_ids() -> frozenset[str]:
     """Ids rated by Blue Oak Council or Permissive or Public Domain for ScanCode, as these lists write them."""
     with resources.files("licenses").joinpath("data/permissive.csv").open(encoding="utf-8") as lines:
@@ -81,6 +81,7 @@ def license_type(
     return "permissive" if good else "no_license"
 
 
+@functools.lru_cache(maxsize=4096)
 def expression_ids(expression: str | None) -> frozenset[str]:
     """All ids of an expression, exceptions too, whatever joins them; empty for None or what does not parse."""
     parsed = parse_expression(expression) if expression else None

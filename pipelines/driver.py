@@ -47,7 +47,7 @@ _MODULES = {
         "licenses",
     ),
     DEDUP: (*_COMMON, "pipelines.exchange", "pipelines.corpus_search", "pipelines.find_duplicates", "dedup"),
-    SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.rules", "pipelines.split"),
+    SPLIT: (*_COMMON, "pipelines.exchange", "pipelines.host_files", "pipelines.rules", "pipelines.split"),
     "annotate": (*_COMMON, "pipelines.annotate", "pipelines.annotators", "quality_signals.edits"),
     "curate": (
         *_COMMON,
@@ -79,6 +79,7 @@ class Driver:
         self.timings = Timings(storage.join(self.output, "timings.json"))
         self.stages: dict[str, Manifest] = {}
         self.ran: list[str] = []
+        self.whole: list[str] = []  # stages of the variants of which every unit was made
         self.rounds = 0
 
     # -- the stages -------------------------------------------------------------------------------------
@@ -123,8 +124,7 @@ class Driver:
             records = map_units(self.output, stage.directory, tasks, worker, self.options)
             if any(source.kind in ("jsonl", "parquet") for source in self.sources):
                 records = reject_repeated_ids(self.output, records)
-            if not any(record["rows"] for record in records if "books" in record):
-                raise StageError(f"stage ingest: no document was read; see {self.output}/{ingest.REJECTED}")
+            stage.refuse_nothing(self.output, records)
             return stage.finish(self.output, records, _by_source(records))
 
         return self._do(stage, len(tasks), work)
@@ -329,6 +329,7 @@ class Driver:
                 mine = [record for record in records if record["variant"] == variant.name]
                 self._rules.refuse_untouched(variant, curate.variant_summary(variant, mine))
                 self._conclude_variant(variant, stage, mine)
+                self.whole.append(stage.name)
 
     def _finished_but_for_opt_out(self, stage: Stage) -> Manifest | None:
         """The manifest of the same stage with another opt-out list."""

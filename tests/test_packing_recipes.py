@@ -111,7 +111,8 @@ NOTEBOOK = {
 PAGE = "<page><title>River {0}</title><ns>0</ns><id>{0}</id><revision><id>{0}</id><text>{1}</text></revision></page>"
 
 
-def test_the_stack_v2_and_then_starcoder2(tmp_path: Path) -> None:
+def test_the_stack_v2_and_then_starcoder2(tmp_path: Path, fetch: ModuleType) -> None:
+    fetch.write_clones(tmp_path)
     code = tmp_path / "code"
     code.mkdir()
     files = {f"alpha/part{i % 5}/m{i:02d}.py": module(i) for i in range(24)}
@@ -141,6 +142,7 @@ def test_the_stack_v2_and_then_starcoder2(tmp_path: Path) -> None:
         **{
             "sources.code.input": f"{stack}/corpora/full/data/train-*.parquet",
             "sources.issues.input": str(RECIPES / "samples" / "github" / "2024-01-01-0.json"),
+            "sources.issues.options.clones": str(tmp_path / "clones"),
             "sources.notebooks.input": str(tmp_path / "notes-1.0.tar.gz"),
             "sources.wikipedia.input": str(tmp_path / "wiki.xml"),
             "variants.repositories.pack.length": 1024,
@@ -150,7 +152,7 @@ def test_the_stack_v2_and_then_starcoder2(tmp_path: Path) -> None:
     assert shapes["starcoder2_issue@1"]["kept"] == 3 and shapes["starcoder2_issue@1"]["bot_issue"] == 2
     assert shapes["starcoder2_repository@1"]["kept"] in (1, 2)  # of what is trained on, and of what is held out
     assert shapes["starcoder2_notebook_structured@1"]["kept"] == 1
-    assert shapes["starcoder2_pull_request@1"]["no_base"] == 4
+    assert shapes["starcoder2_pull_request@1"] == {"documents": 5, "kept": 1, "merged_into": 4}  # with its base
     by_source = stages["pack/repositories"]["summary"]["by_source"]
     assert {*by_source} == {"code", "issues", "notebooks", "wikipedia"} and by_source["wikipedia"]["epochs"] == 2
     samples = PackedSamples(tmp_path / "out" / "packed" / "repositories")
