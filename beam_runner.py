@@ -68,6 +68,12 @@ def _run(handler: Callable[[argparse.Namespace], int], options: argparse.Namespa
         # The reader of stdout went away (`gristmill inspect | head`); Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:  # a full disk, a folder that nobody may write to
+        if options.verbose:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"gristmill: {where}{error.strerror or error} (-v shows where)", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("gristmill: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return FAILED
@@ -438,12 +444,17 @@ def _dedup(options: argparse.Namespace) -> int:
 
 
 def _redact(options: argparse.Namespace) -> int:
+    from pii.policy import PolicyError, load_policy
     from pipelines.plain_files import plain_recipe
     from pipelines.redact import Redaction
 
+    try:
+        policy = load_policy(options.policy)
+    except PolicyError as error:
+        raise UsageError(f"--policy: {error}") from None
     recipe = plain_recipe([options.input], options.output, pii={"policy": options.policy})
     driver = _driver(options, recipe)
-    driver.redaction = Redaction(recipe.pii_policy())
+    driver.redaction = Redaction(policy)
     driver.run()
     _print_books(options.output)
     return OK

@@ -199,16 +199,16 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
 def _headline(books: Sequence[Mapping[str, Any]], corpora: Mapping[str, Any]) -> str:
     if not books:
         return "Nothing has been made here yet: no stage has finished."
-    documents = next((stage["kept"] for stage in books if stage["stage"] == "ingest"), None)
+    ingest = next((stage for stage in books if stage["stage"] == "ingest"), None)
     unbalanced = [stage["stage"] for stage in books if not stage["balanced"]]
     if unbalanced:
         names = ", ".join(f"`{name}`" for name in unbalanced)
         return f"The books do not balance: {names} lost count of documents."
-    read = f"{documents:,} documents were read" if documents is not None else "Documents were read"
+    read = f"{ingest['kept']:,} of {ingest['read']:,} items read are documents" if ingest else "Documents were read"
     if not corpora:
         return f"{read}; no variant of the corpus has been made yet. The books of every stage balance."
-    made = "1 variant" if len(corpora) == 1 else f"{len(corpora)} variants"
-    return f"{read} and {made} of the corpus made. The books of every stage balance. No proxies were trained."
+    made = "1 variant of the corpus was" if len(corpora) == 1 else f"{len(corpora)} variants of the corpus were"
+    return f"{read}, of which {made} made. The books of every stage balance. No proxies were trained."
 
 
 def _documents(output_dir: Path, judgement: Judgement) -> dict[str, dict[str, Any]]:

@@ -148,16 +148,16 @@ def detect_files(paths_to_texts: Mapping[str, str], metadata: Mapping[str, str] 
 def license_for_path(path: str, by_directory: Mapping[str, str]) -> str | None:
     """The expression of the nearest directory at or above the file, None if none states one."""
     path = path.lstrip("/")
+    directory, _, name = path.rpartition("/")
     module = posixpath.splitext(path)[0]
-    if posixpath.basename(path) and module in by_directory:  # a vendored package that is one file
+    if name and module in by_directory:  # a vendored package that is one file
         return by_directory[module]
-    directory = posixpath.dirname(path)
     while True:
         if directory in by_directory:
             return by_directory[directory]
         if not directory:
             return None
-        directory = posixpath.dirname(directory)
+        directory = directory.rpartition("/")[0]
 
 
 _INFO = re.compile(r"^(?P<name>.+?)(?:-[^-]*\d[^/]*)?\.(?:dist|egg)-info$")

@@ -169,6 +169,20 @@ class OptOut:
             found = pc.coalesce(found, mine)
         return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
+    def unmatched(self, batches: Iterable[pa.RecordBatch]) -> tuple[Entry, ...]:
+        """The entries that match no document, each looked at as if it were alone.  Reads COLUMNS."""
+        left = list(self.entries)
+        for batch in batches:
+            for field in FIELDS:
+                # Of nested domains one is told at a time.
+                while mine := [entry for entry in left if entry.field == field]:
+                    found = set(OptOut(tuple(mine)).match_entries(batch).drop_null().to_pylist())
+                    if not found:
+                        break
+                    gone = {mine[place] for place in found}
+                    left = [entry for entry in left if entry not in gone]
+        return tuple(left)
+
 
 def comparable(batch: pa.RecordBatch, field: str) -> pa.Array | None:
     """The values of a batch that entries of this field are compared with, normalised."""
@@ -254,11 +268,19 @@ def _csv_entry(row: dict[str, str], where: str, line: int) -> Entry:
             raise OptOutError(f"{where}:{line}: {name} is empty")
     field = row["field"]
     if field not in FIELDS:
-        close = difflib.get_close_matches(field.lower(), FIELDS, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise OptOutError(f"{where}:{line}: field {field!r} is unknown{hint} (allowed: {', '.join(FIELDS)})")
+        raise OptOutError(f"{where}:{line}: field {field!r} is unknown{_hint(field, FIELDS)}")
     at = f"{where}:{line}"
     return Entry(field, _normalise(field, row["value"], at), _date(row["date"], at), row["reason"], line)
+
+
+def _hint(name: str, allowed: tuple[str, ...]) -> str:
+    """The nearest of the allowed names, and all of them."""
+    names = {each: each for each in allowed}
+    if "author_email_sha256" in allowed:
+        names |= dict.fromkeys(("email", "author", "author_email"), "author_email_sha256")
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {names[close[0]]!r}?" if close else ""
+    return f"{hint} (allowed: {', '.join(allowed)})"
 
 
 def _date(text: str, where: str) -> datetime.date:
@@ -277,9 +299,7 @@ def _mapping(node: Any, allowed: tuple[str, ...], where: str) -> dict[str, Any]:
     for key_node, value_node in node.value:
         key, at = str(key_node.value), key_node.start_mark.line + 1
         if key not in allowed:
-            close = difflib.get_close_matches(key.lower(), allowed, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise OptOutError(f"{where}:{at}: key {key!r} is unknown{hint} (allowed: {', '.join(allowed)})")
+            raise OptOutError(f"{where}:{at}: key {key!r} is unknown{_hint(key, allowed)}")
         if key in out:
             raise OptOutError(f"{where}:{at}: key {key!r} stands twice in one entry")
         out[key] = value_node
@@ -322,7 +342,8 @@ def _normalise(field: str, value: str, where: str) -> str:
         return domain
     if field.endswith("_sha256"):
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise OptOutError(f"{where}: {field} must be 64 hexadecimal digits, found {value!r}")
+            of = ", of SHA-256 of the address in lower case" if field == "author_email_sha256" else ""
+            raise OptOutError(f"{where}: {field} must be 64 hexadecimal digits{of}, found {value!r}")
         return value.lower()
     if field == "swhid":
         core = value.split(";")[0]

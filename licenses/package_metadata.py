@@ -45,7 +45,7 @@ def metadata_match(name: str, text: str) -> Match | None:
                          tool.flit.metadata
     setup.cfg, setup.py  license_expression, license, classifiers, where they are literals
     package.json         license, licenses (legacy; a list is a choice)
-    Cargo.toml           package.license (`/` means OR)
+    Cargo.toml           package.license, else workspace.package.license (`/` means OR)
     composer.json        license (a list is a choice)
     pom.xml              licenses/license: name, else url (several are a choice); no entity is expanded
     *.gemspec            license, licenses where they are literals (several: all of them)
@@ -186,7 +186,10 @@ def _pyproject(text: str) -> Stated | None:
 
 
 def _cargo(text: str) -> Stated | None:
-    value = _table(tomllib.loads(text), "package").get("license")
+    manifest = tomllib.loads(text)
+    value = _table(manifest, "package").get("license")
+    if not isinstance(value, str):  # none, or {workspace = true}: this file's, or that of a folder above it
+        value = _table(_table(manifest, "workspace"), "package").get("license")
     if not isinstance(value, str):
         return None
     # `MIT/Apache-2.0` is what Cargo took before SPDX expressions.

@@ -154,7 +154,9 @@ class Policy:
                 # The value is not repeated: it may be a key that was written here by mistake.
                 raise PolicyError(f"{where}: key must be {{env: NAME}} or {{file: PATH}}; it is never the key itself")
             _known_keys(key, ("env", "file"), f"{where}: key")
-        table = value.get("kinds")
+        if "kinds" not in value:
+            raise PolicyError(f"{where}: kinds is missing; it maps kinds to actions, as {{EMAIL: placeholder}}")
+        table = value["kinds"]
         if not isinstance(table, Mapping) or not table:
             raise PolicyError(f"{where}: kinds must map kinds to actions, found {table!r}")
         kinds: dict[str, KindPolicy] = {}
@@ -216,15 +218,28 @@ def load_policy(name_or_path: str | Path) -> Policy:
         return POLICIES[name_or_path]
     path = Path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         known = ", ".join(sorted(POLICIES))
         raise PolicyError(f"{path}: no such policy; built in: {known}; as a file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path}: not UTF-8: byte {error.start}") from None
     try:
         value = yaml.load(text, Loader=_UniqueKeys)
+    except _Twice as error:
+        raise PolicyError(f"{_at(path, error)}: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise PolicyError(f"{path}: not YAML: {error}") from None
+        raise PolicyError(f"{_at(path, error)}: not YAML: {getattr(error, 'problem', None) or error}") from None
     return Policy.from_mapping(value, str(path))
+
+
+def _at(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(path)
+
+
+class _Twice(yaml.constructor.ConstructorError):
+    """A key that stands twice."""
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -235,7 +250,7 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise _Twice(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

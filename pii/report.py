@@ -36,6 +36,7 @@ def mask(value: str) -> str:
 class Report:
     """Filled batch by batch; two reports add up to that of both inputs.
 
+    policy: the name of the one whose actions are counted; '' where the text was redacted already.
     documents, with_pii: documents seen, and those with a span.  counts: spans by (kind, source, action).
     """
 
@@ -46,6 +47,7 @@ class Report:
     counts: Counter[Key] = dataclasses.field(default_factory=Counter)
     samples: dict[Key, list[tuple[int, dict[str, Any]]]] = dataclasses.field(default_factory=dict)
     failures: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    policy: str = ""
 
     def add(
         self,
@@ -93,6 +95,7 @@ class Report:
             self.dropped + other.dropped,
             self.failed + other.failed,
             self.counts + other.counts,
+            policy=self.policy,
         )
         for key in total.counts:
             both = [*self.samples.get(key, ()), *other.samples.get(key, ())]
@@ -102,6 +105,7 @@ class Report:
 
     def to_mapping(self) -> dict[str, Any]:
         return {
+            "policy": self.policy,
             "documents": self.documents,
             "with_pii": self.with_pii,
             "dropped": self.dropped,
@@ -121,8 +125,9 @@ class Report:
 
     def text(self) -> str:
         """For a terminal."""
+        under = f"policy {self.policy}: " if self.policy else ""
         lines = [
-            f"{self.documents} documents: {self.with_pii} with personal data, {self.dropped} to be dropped, "
+            f"{under}{self.documents} documents: {self.with_pii} with personal data, {self.dropped} to be dropped, "
             f"{self.failed} on which a detector failed",
             "",
             f"{'kind':<14}{'source':<20}{'action':<15}{'spans':>9}",

@@ -41,8 +41,16 @@ class Rows:
         lines = []
         for number, row in enumerate(self.rows):
             lines.append(f"-- row {number}")
-            lines += [f"{name}: {_short(value)}" for name, value in row.items() if value is not None]
+            lines += _lines(row)
         return "\n".join(lines)
+
+
+def _lines(row: dict[str, Any]) -> list[str]:
+    """A row for people: no line for what is null, one for each key of a mapping."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if name == "meta" and value else {name: value}
+    return [f"{name}: {_short(value)}" for name, value in flat.items() if value is not None]
 
 
 def _short(value: Any) -> str:
@@ -56,7 +64,7 @@ def shard_sample(path: str, rows: int) -> Rows:
         raise UsageError(f"{path}: not a .parquet shard; for a document of a run give the output folder and --doc")
     found: list[dict[str, Any]] = []
     for batch in read_batches(path):
-        found += batch.slice(0, rows - len(found)).to_pylist()
+        found += batch.slice(0, rows - len(found)).to_pylist(maps_as_pydicts="lossy")
         if len(found) >= rows:
             break
     return Rows(path, found)
@@ -78,7 +86,7 @@ class Story:
         return dataclasses.asdict(self)
 
     def text(self) -> str:
-        lines = [f"{name}: {_short(value)}" for name, value in self.document.items() if value is not None]
+        lines = _lines(self.document)
         lines.append(f"extracted: {self.shard}, row {self.row}")
         if self.license is not None:
             lines.append(f"licence by {self.license['source'] or 'nothing'}: {_short(self.license)}")
@@ -184,7 +192,7 @@ def rows_of(path: str, rows: Sequence[int], columns: Sequence[str] | None = None
     wanted = np.unique(np.array(rows, np.int64))
     found: dict[int, dict[str, Any]] = {}
     for asked, batch in read_rows(path, known, wanted):
-        found |= zip(asked.tolist(), batch.to_pylist(), strict=True)
+        found |= zip(asked.tolist(), batch.to_pylist(maps_as_pydicts="lossy"), strict=True)
         if len(found) == len(wanted):
             break
     return found

@@ -14,6 +14,7 @@ from pipelines.errors import UsageError
 
 # A licence stands at the head of a file or is the file; more than this is not looked at.
 _MAX_BYTES = 1 << 20
+_PAGES = (".html", ".htm", ".xhtml")
 
 
 def scan_files(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -21,9 +22,10 @@ def scan_files(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     A file that states nothing itself has the licence of the nearest folder, at or above it and inside the path that
     was given, whose licence files, package metadata or readme state one (source `archive`, no span).  source is a
-    column of `license@1`, or `unreadable` with what the system said under `error`.  Links to folders are not followed;
-    what is no regular file is left out.  Raises UsageError for a path that does not exist.  Memory: the licence and
-    metadata files of one given folder.
+    column of `license@1`, a kind of mark of `licenses.page_license` for an HTML file that says nothing else of itself,
+    or `unreadable` with what the system said under `error`.  Links to folders are not followed; what is no regular file
+    is left out.  Raises UsageError for a path that does not exist.  Memory: the licence and metadata files of one given
+    folder.
     """
     for path in paths:
         if not os.path.exists(path):
@@ -66,6 +68,8 @@ def _scan(path: str, inner: str, by_directory: Mapping[str, str]) -> dict[str, A
     row = {"doc_id": path, "source": "files", "kind": "code", "text": text, "path": inner, "meta": meta}
     batch = pa.RecordBatch.from_pylist([row], schema=DOCUMENT_SCHEMA)
     found = licenses.ANNOTATORS["license@1"]().annotate(batch).to_pylist()[0]
+    if found["source"] in (None, "archive") and inner.lower().endswith(_PAGES):
+        found = _of_page(text) or found
     start, end = found["span_start"], found["span_end"]
     return {
         "path": path,
@@ -74,6 +78,23 @@ def _scan(path: str, inner: str, by_directory: Mapping[str, str]) -> dict[str, A
         "confidence": round(found["confidence"] or 0.0, 4),
         "spans": [] if start is None else [[start, end]],
         "source": found["source"],
+    }
+
+
+def _of_page(text: str) -> dict[str, Any] | None:
+    """What the marks of a web page say of it, under the names of the columns of `license@1`."""
+    import licenses
+
+    mark = licenses.page_license(text)
+    if mark is None:
+        return None
+    return {
+        "expression": mark.expression,
+        "license_class": licenses.license_class(mark.expression),
+        "confidence": mark.confidence,
+        "source": mark.source,
+        "span_start": mark.start,
+        "span_end": mark.end,
     }
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from licenses import OptOut
-from licenses.opt_out import COLUMNS
+from licenses.opt_out import COLUMNS, Entry
 from pipelines import storage
 from pipelines.ingest import document_shard
 from pipelines.shards import read_batches
@@ -107,6 +107,11 @@ def touched_shards(
             if any(id_sha256(each) in taken_back for each in ids):
                 touched.add(index)
     return touched
+
+
+def without_document(output: str, shards: Sequence[int], opt_out: OptOut) -> tuple[Entry, ...]:
+    """The entries that name no document of the run; reads what `touched_shards` reads."""
+    return opt_out.unmatched(batch for index in shards for batch in _deciding_columns(output, index))
 
 
 def _deciding_columns(output: str, index: int) -> Iterable[pa.RecordBatch]:

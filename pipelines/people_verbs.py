@@ -78,10 +78,14 @@ def _text_of(path: str) -> str:
         raise UsageError(f"--text @{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
 
 
+_SHOWN = 10  # entries of a list that a message names
+_WHOLE = ", all made again: another version of Gristmill or its libraries made them, or a random draw depends on them"
+
+
 def _opt_out_apply(options: argparse.Namespace, driver_of: DriverOf) -> int:
     from pipelines.annotators import factories
     from pipelines.manifest import MANIFEST
-    from pipelines.opt_out import missing_parts, without_run
+    from pipelines.opt_out import missing_parts, without_document, without_run
     from pipelines.recipe import load_recipe
     from pipelines.storage import absolute, exists, join, read_json
 
@@ -91,22 +95,42 @@ def _opt_out_apply(options: argparse.Namespace, driver_of: DriverOf) -> int:
     if missing:
         raise UsageError(without_run(output, missing, lambda: _joined(options.list)))
     recipe = load_recipe(path, annotators=factories())
+    asked = _joined(options.list)
+    try:
+        _joined(recipe.opt_out)
+    except UsageError as error:
+        raise UsageError(f"{path}: opt_out: {error}") from None
     lists = dict.fromkeys((*recipe.opt_out, *options.list))
     driver = driver_of(options, recipe.model_copy(update={"opt_out": tuple(lists)}), output)
     before = read_json(join(output, MANIFEST))["stages"] if exists(join(output, MANIFEST)) else {}
     after = driver.apply_opt_out()
-    told = [_change(name, before[name], stage.to_json()) for name, stage in after.items() if name.startswith("curate/")]
+    idle = [f"{each.field} {each.value}" for each in without_document(output, range(driver.document_shards), asked)]
+    own = {"entries_without_document": idle}
+    told = [
+        {**_change(name, before[name], stage.to_json()), "made_as_a_whole": name in driver.whole, **own}
+        for name, stage in after.items()
+        if name.startswith("curate/")
+    ]
     if options.json:
         print(json.dumps(told, indent=1))
         return 0
     for each in told:
         print(
-            f"{each['variant']}: {each['opted_out']:,} documents opted out, {each['documents_before']:,} -> "
-            f"{each['documents']:,} left; {each['shards_rewritten']:,} of {each['shards']:,} data shards written"
+            f"{each['variant']}: {_counted(each['opted_out'], 'document')} opted out, {each['documents_before']:,} -> "
+            f"{each['documents']:,} left; {each['shards_rewritten']:,} of {each['shards']:,} data shards changed"
+            + (_WHOLE if each["made_as_a_whole"] else "")
         )
+    if idle:
+        more = f" and {len(idle) - _SHOWN:,} more" if len(idle) > _SHOWN else ""
+        named = "1 entry names" if len(idle) == 1 else f"{len(idle):,} entries name"
+        print(f"{named} no document here: {', '.join(idle[:_SHOWN])}{more}")
     if any(each["shards_rewritten"] for each in told):
         print(f"{path} names the lists now. Name them in your own recipe, too: else its next run takes documents back.")
     return 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _joined(lists: Sequence[str]) -> Any:

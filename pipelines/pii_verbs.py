@@ -42,7 +42,9 @@ def add_pii_verbs(verb: Callable[[str, Handler, str], argparse.ArgumentParser], 
     report = with_json(actions.add_parser("report", help=text, description=text))
     report.set_defaults(handler=_report)
     report.add_argument("run", help="output folder")
-    report.add_argument("--policy", default="default", help="policy file (YAML) or the name of one (default: default)")
+    report.add_argument(
+        "--policy", help="policy file (YAML) or the name of one (default: that of the run, else default)"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -80,12 +82,22 @@ def _report(options: argparse.Namespace) -> int:
     from pii.policy import PolicyError, load_policy
 
     try:
-        policy = load_policy(options.policy)
+        policy = load_policy(options.policy or _policy_of(options.run))
     except PolicyError as error:
         raise UsageError(str(error)) from None
     report = report_of(options.run, policy)
     print(json.dumps(report.to_mapping(), ensure_ascii=False) if options.json else report.text())
     return 0
+
+
+def _policy_of(output: str) -> str:
+    """The name or file of the policy that a run was made with; `default` where its recipe names none."""
+    from pipelines import storage
+    from pipelines.recipe_yaml import read_yaml
+
+    path = storage.join(output, "recipe.yaml")
+    block = read_yaml(path).data.get("pii") if storage.exists(path) else None
+    return str(block["policy"]) if isinstance(block, dict) and "policy" in block else "default"
 
 
 def report_of(output: str, policy: Policy) -> Report:
@@ -111,6 +123,7 @@ def report_of(output: str, policy: Policy) -> Report:
                 identities, sources, applied = rows
                 report.add(identities, sources, None, applied)
         else:
+            report.policy = policy.name
             _add_annotated(report, output, index, path, policy)
     for path in sorted(glob.glob(storage.join(output, "rejected", "*.parquet"))):
         for batch in read_batches(path):

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import resource
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ from pipelines import manifest as manifests
 from pipelines import storage
 from pipelines.engines import local_runner
 from pipelines.manifest import Books, Manifest
+from pipelines.shards import read_batches
 
 RECORDS = "records.json"
 
@@ -83,18 +86,22 @@ class Stage:
         storage.write_bytes(self.manifest_path(output), storage.canonical_json(manifest.to_json()))
         return manifest
 
+    def refuse_nothing(self, output: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Raises StageError, with the books, where nothing is left of what was read."""
+        books = _books_of(records)
+        if not books.kept:
+            raise StageError(f"stage {self.name}: {books}: no document is left{_where_rejected(output, records)}")
+
     def conclude(self, output: str, records: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> Manifest:
         """The stage's manifest.  Raises StageError where the books do not balance or too much was rejected."""
         records = list(records)
-        books = sum((Books.from_json(r["books"]) for r in _first_of_each_path(records)), Books())
+        books = _books_of(records)
         if not books.balanced:
             raise StageError(f"stage {self.name}: the books do not balance: {books}")
         if books.error_rate > self.max_error_rate:
-            worst = max(books.rejected, key=lambda error: (books.rejected[error], error))
             raise StageError(
                 f"stage {self.name}: {books.error_rate:.2%} of {books.read:,} items were rejected, more than "
-                f"max_error_rate {self.max_error_rate:.2%}; most often {worst} ({books.rejected[worst]:,}). "
-                f"See {storage.join(output, 'rejected')}"
+                f"max_error_rate {self.max_error_rate:.2%}: {books}{_where_rejected(output, records)}"
             )
         return Manifest(
             self.name,
@@ -106,6 +113,20 @@ class Stage:
             manifests.shards_of(records),
             dict(summary),
         )
+
+
+def _books_of(records: Iterable[Mapping[str, Any]]) -> Books:
+    return sum((Books.from_json(record["books"]) for record in _first_of_each_path(records)), Books())
+
+
+def _where_rejected(output: str, records: Iterable[Mapping[str, Any]]) -> str:
+    """The end of a message: the first item that was rejected, and how to see the others; '' where none was."""
+    shards = sorted(record["path"] for record in records if record.get("path", "").startswith("rejected/"))
+    if not shards:
+        return ""
+    path = storage.join(output, shards[0])
+    first = next(read_batches(path)).slice(0, 1).to_pylist()[0]
+    return f"; the first: {first['id']}: {first['message']}; `gristmill inspect {path}` shows all"
 
 
 def _first_of_each_path(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -191,6 +212,11 @@ def run_pipeline(
             build(pipeline) | "CollectRecords" >> CollectRecords(path)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        if os.strerror(errno.ENOSPC) in reason:
+            raise StageError(
+                f"{directory}: no space left on the device of {output} or of the temporary files in "
+                f"{tempfile.gettempdir()}; what is finished stays, and the same command goes on (-v shows where)"
+            ) from error
         raise StageError(f"{directory}: the pipeline failed: {reason} (-v shows where)") from error
     records = storage.read_json(path)
     if not storage.is_remote(path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -191,6 +193,10 @@ WRONG_CALLS = {
     "no run there": (["validate", "{folder}"], "no finished run"),
     "not a shard": (["inspect", "{pages}"], "not a .parquet shard"),
     "nothing matches": (["ingest", "{folder}/*.html", "--kind", "html", "--output", "out"], "nothing matches"),
+    "no such policy": (
+        ["redact", "{pages}", "--policy", "gone.yaml", "--output", "out"],
+        ": --policy: gone.yaml: no such",
+    ),
     "unknown Beam flag": (
         ["annotate", "{pages}", "--annotator", "rpv2", "--output", "out", "--", "--no_such_flag=1"],
         "no_such_flag",
@@ -226,9 +232,46 @@ def test_an_input_without_a_document_fails_and_is_not_taken_for_done(
 ) -> None:
     (tmp_path / "x.jsonl").write_text("not json\n")
     call = ["annotate", str(tmp_path / "x.jsonl"), "--annotator", "rpv2", "--output", str(tmp_path / "out")]
+    shard = tmp_path / "out/rejected/part-00000.parquet"
     for _ in range(2):
         assert main(call) == 1
-        assert "no document was read" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "stage ingest: read 1 = kept 0 + dropped (none) + rejected (1 bad_json): no document is left" in said
+        assert "the first: x.jsonl#1: Expecting value" in said and f"`gristmill inspect {shard}` shows all" in said
+    assert main(["inspect", str(shard)]) == 0
+    assert "bad_json" in capsys.readouterr().out
+
+
+def test_an_input_of_which_all_is_dropped_says_by_which_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.html").write_text("<html><body></body></html>")
+    (tmp_path / "in/b.css").write_text("p {}")
+    (tmp_path / "in/c.js").write_text("x")
+    assert main(["ingest", str(tmp_path / "in"), "--kind", "html", "--output", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "read 3 = kept 0 + dropped (1 no_main_text, 2 not_a_page) + rejected (none): no document is left" in said
+    assert "gristmill inspect" not in said
+
+
+def test_a_full_disk_is_said_in_one_line(
+    pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    call = ["annotate", str(pages), "--annotator", "rpv2", "--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:  # of a worker
+        patched.setattr("pipelines.shards.ShardWriter.write", full)
+        assert main(call) == 1
+    said = capsys.readouterr().err
+    assert f"documents: no space left on the device of {tmp_path}/out or of the temporary files in " in said
+    with monkeypatch.context() as patched:  # of the driver
+        patched.setattr("pipelines.storage.os.fsync", full)
+        assert main(call) == 1
+    assert capsys.readouterr().err == "gristmill: No space left on device (-v shows where)\n"
+    assert main(call) == 0
 
 
 def test_two_runs_do_not_write_to_one_folder(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

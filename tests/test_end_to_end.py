@@ -155,4 +155,7 @@ def test_the_record_of_a_document_tells_origin_proof_and_every_change(
     assert len(whole["text"]) - len(kept["text"]) == edit["removed_characters"] > 0
     proof = next(r for r in rows if r["kind"] == "code")
     assert main(["inspect", str(output), "--doc", proof["doc_id"]]) == 0
-    assert "licence by" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "licence by" in said and f"meta.license: {dict(proof['meta'])['license']}\n" in said
+    assert main(["inspect", str(output / "documents/part-00000.parquet"), "--json"]) == 0
+    assert all(isinstance(row["meta"], dict) for row in json.loads(capsys.readouterr().out)["rows"])

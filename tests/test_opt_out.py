@@ -76,6 +76,40 @@ def test_only_shards_that_hold_a_named_document_are_written(
     assert ids_of(output, "baseline") == ids_of(first, "baseline") - {min(ids_of(first, "baseline"))}
 
 
+def test_a_variant_of_another_version_is_made_as_a_whole_and_the_call_says_so(
+    finished: tuple[Path, Path], output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (output / "one.csv").write_text(f"field,value,date,reason\nid,{min(ids_of(output, 'baseline'))},2026-02-01,r\n")
+    monkeypatch.setattr("pipelines.manifest.library_versions", lambda: {"pyarrow": "of another time"})
+    assert main(["optout", "apply", str(output), str(output / "one.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 data shards changed, all made again: another version" in said
+
+
+def test_a_wish_that_names_no_document_is_told(
+    finished: tuple[Path, Path], output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = min(ids_of(output, "baseline"))
+    rows = f"id,{some},2026-02-01,r\nid,nobody,2026-02-01,r\ndomain,site5.exmaple.com,2026-02-01,r\n"
+    (output / "one.csv").write_text(f"field,value,date,reason\n{rows}")
+    assert main(["optout", "apply", str(output), str(output / "one.csv")]) == 0
+    assert "2 entries name no document here: domain site5.exmaple.com, id nobody\n" in capsys.readouterr().out
+    (output / "one.csv").write_text(f"field,value,date,reason\nid,{some},2026-02-01,r\n")
+    assert main(["optout", "apply", str(output), str(output / "one.csv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["entries_without_document"] == []
+
+
+def test_a_list_of_the_run_that_is_gone_is_named_with_the_file_that_names_it(
+    finished: tuple[Path, Path], output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = f"field,value,date,reason\nid,{min(ids_of(output, 'baseline'))},2026-02-01,r\n"
+    (output / "one.csv").write_text(row)
+    assert main(["optout", "apply", str(output), str(output / "one.csv")]) == 0
+    (output / "one.csv").rename(output / "two.csv")
+    assert main(["optout", "apply", str(output), str(output / "two.csv")]) == 2
+    assert f"{output}/recipe.yaml: opt_out: {output}/one.csv: cannot be read" in capsys.readouterr().err
+
+
 def test_a_wish_taken_back_brings_the_documents_back(finished: tuple[Path, Path], output: Path) -> None:
     root, first = finished
     assert main(["optout", "apply", str(output), str(root / "more.csv")]) == 0

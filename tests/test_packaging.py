@@ -30,7 +30,7 @@ CORE = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 # Imported only where it is there, which the importing module checks.
 OPTIONAL_MODULES = {
     *("triton", "nltk", "kenlm", "sentencepiece"),
-    *("pygments", "bs4", "jupytext", "nbformat", "tokenizers"),  # the extras code and tokenizers
+    *("pygments", "bs4", "jupytext", "nbformat", "tokenizers", "aiohttp"),  # the extras code, tokenizers, remote
 }
 MAX_FILE_BYTES = 2_000_000
 

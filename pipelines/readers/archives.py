@@ -26,6 +26,7 @@ from pipelines.readers.streams import compression, inflated, read_limited, strip
 ZIP_SUFFIXES = (".zip", ".whl")
 TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd")
 _SHORT = {".tgz": "gzip", ".tbz2": "bz2", ".txz": "xz"}
+_SUFFIXES = ZIP_SUFFIXES + TAR_SUFFIXES
 # Names that hold an archive or compressed data when met inside an archive.
 NESTED_SUFFIXES = (
     *ZIP_SUFFIXES,
@@ -92,7 +93,7 @@ class Member:
 
 
 def is_archive(name: str) -> bool:
-    return name.lower().endswith(ZIP_SUFFIXES + TAR_SUFFIXES)
+    return name.lower().endswith(_SUFFIXES)
 
 
 def is_solid(name: str) -> bool:

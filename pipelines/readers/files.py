@@ -124,6 +124,18 @@ class LocalFiles:
 LOCAL = LocalFiles()
 
 
+def why_nothing(pattern: str) -> str:
+    """What a local pattern without a file suffers from, to stand behind it in a message; '' where nobody can tell."""
+    if is_remote(pattern):
+        return ""
+    if os.path.isdir(pattern):
+        return ": the folder holds no file"
+    if not _GLOB.intersection(pattern):
+        return ": no such file or folder"
+    root = _glob_root(pattern)
+    return "" if os.path.isdir(root) else f": there is no folder {root}"
+
+
 def _glob_root(pattern: str) -> str:
     """The part of the pattern before the first component with a wildcard."""
     parts = pattern.split(os.sep)

@@ -79,7 +79,9 @@ def _walk(raw: BinaryIO, file: UnitFile, reading: Reading) -> _Walked:
     try:
         for member in members(raw, file.name, reading.limits):
             first, slash, rest = member.name.partition("/")
-            if rest or not slash:
+            # A folder alone is no content; tar names it without a slash behind.
+            folder = isinstance(member.problem, Skipped) and member.problem.reason == "directory"
+            if rest or not (slash or folder):
                 tops.add(first + slash)
             about = member.problem is None and is_project_file(member.name)
             if held is not None and reading.in_part(member):

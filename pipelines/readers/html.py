@@ -242,7 +242,7 @@ class Page:
 
 def read_page(data: bytes, page: Page, mode: Mode, limits: Limits) -> Document:
     """One page as a document; raises Refused or Skipped."""
-    if not data.strip():
+    if not data or data.isspace():
         raise Skipped("empty")
     chosen = choose_mode(data, mode, limits)
     declared = [page.charset] if page.charset else []

@@ -12,7 +12,7 @@ from pipelines.readers.formats import FORMATS, checked_options, named
 from pipelines.readers.limits import Limits
 from pipelines.readers.locators import Locators, load_locators
 from pipelines.readers.records import Document, Dropped, Item, Refused, Rejected, Skipped
-from pipelines.readers.streams import compression, inflated, read_limited, strip_compression
+from pipelines.readers.streams import compression, read_whole, strip_compression
 from pipelines.readers.units import Unit, UnitFile, excluded
 
 DEFAULT_LIMITS = Limits()
@@ -150,4 +150,4 @@ class Reading:
         kind = compression(file.name)
         if kind is None and file.size > limit:
             raise Refused("too_large", f"{file.size} bytes, more than {limit}")
-        return read_limited(inflated(raw, kind, self.limits), limit)
+        return read_whole(raw, kind, self.limits, limit)

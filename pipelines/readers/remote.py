@@ -21,6 +21,8 @@ PACKAGES = {"https": "aiohttp", "http": "aiohttp", "s3": "s3fs", "gs": "gcsfs", 
 _READ_AHEAD = 8 << 20
 # A request that fails is made again after these many seconds: a busy server says so, and a connection breaks off.
 _WAITS = (0.5, 2.0)
+# A server that sends nothing for so long is given up; one request may take 5 minutes (aiohttp's own limit).
+_SILENT_SECONDS = 60
 # Errors that come again however often one asks.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 # What object stores and servers say of a content, the first of them that is there; then of the time of its last change.
@@ -70,7 +72,13 @@ def _filesystem(path: str) -> tuple[Any, str]:
     import fsspec
 
     check_scheme(path)
-    return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
+    options: dict[str, Any] = {}
+    if scheme(path) in ("http", "https"):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=300, sock_connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
+        options = {"client_kwargs": {"timeout": timeout}}
+    return cast(tuple[Any, str], fsspec.core.url_to_fs(path, **options))
 
 
 def _tried(path: str, work: Callable[[], T]) -> T:
@@ -186,10 +194,17 @@ class _Remote(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        data = self._do(lambda raw: raw.read(len(buffer)))
+        data = self._do(lambda raw: self._some(raw, len(buffer)))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+    def _some(self, raw: Any, most: int) -> bytes:
+        data: bytes = raw.read(most)
+        size = getattr(raw, "size", None)
+        if most and not data and size is not None and self._at < size:  # fsspec takes 416 for the end of a file
+            raise OSError(f"the server gave no bytes at {self._at:,} of {size:,}")
+        return data
 
     def close(self) -> None:
         if self._raw is not None:
@@ -201,6 +216,9 @@ class _Remote(io.RawIOBase):
             try:
                 if self._raw is None:
                     self._raw = self._opened()
+                    if getattr(self._raw, "size", 0) is None:
+                        said = "the server does not say how long the file is: fetch it, and read it from the disk"
+                        raise Refused("unreadable", f"{_name(self._path)}: {said}")
                 if self._raw.tell() != self._at:
                     self._raw.seek(self._at)
                 return work(self._raw)
@@ -219,11 +237,15 @@ def read_range(path: str, start: int, stop: int) -> bytes:
         # A server that knows no ranges sends the whole file.
         size = _tried(path, lambda: system.size(place))
         if len(data) > stop - start or size is not None and len(data) != max(0, min(stop, size) - start):
-            raise Refused("unreadable", f"{posixpath.basename(path)[:100]}: the server gives no ranges of bytes")
+            raise Refused("unreadable", f"{_name(path)}: the server gives no ranges of bytes")
     return data
 
 
 def _told(path: str, error: Exception) -> str:
     """Without what stands before the file's name, and without a query: a message may not carry a signed URL."""
     said = str(error).replace(path, "")[:200]
-    return f"{path.partition('?')[0].rpartition('/')[2][:100]}: {type(error).__name__}: {said}".rstrip(": ")
+    return f"{_name(path)}: {type(error).__name__}: {said}".rstrip(": ")
+
+
+def _name(path: str) -> str:
+    return path.partition("?")[0].rpartition("/")[2][:100]

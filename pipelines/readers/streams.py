@@ -24,12 +24,12 @@ _BLOCK = 1 << 16
 
 def compression(name: str) -> str | None:
     """gzip, bz2, xz, zstd, lz4 or None, by the suffix of a file name."""
-    return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
+    dot = name.rfind(".")
+    return COMPRESSIONS.get(name[dot:].lower()) if dot >= 0 else None
 
 
 def strip_compression(name: str) -> str:
-    lower = name.lower()
-    return next((name[: -len(suffix)] for suffix in COMPRESSIONS if lower.endswith(suffix)), name)
+    return name[: name.rfind(".")] if compression(name) else name
 
 
 class _Counted(io.RawIOBase):
@@ -120,6 +120,16 @@ def _explained(error: Exception, kind: str | None) -> Refused:
 def inflated(raw: BinaryIO, kind: str | None, limits: Limits) -> io.BufferedReader:
     """A buffered reader over the uncompressed content (kind: gzip, bz2, xz, zstd, lz4, brotli or None)."""
     return io.BufferedReader(Inflated(raw, kind, limits), _BLOCK)
+
+
+def read_whole(raw: BinaryIO, kind: str | None, limits: Limits, max_bytes: int, what: str = "item") -> bytes:
+    """The uncompressed content of a file (kinds as `inflated`); raises Refused('too_large') beyond `max_bytes`."""
+    if kind is not None:
+        return read_limited(inflated(raw, kind, limits), max_bytes, what)
+    try:  # most files are stored as they are, and need no stream around them
+        return read_limited(raw, max_bytes, what)
+    except OSError as error:
+        raise _explained(error, kind) from error
 
 
 def read_limited(stream: Any, max_bytes: int, what: str = "item") -> bytes:

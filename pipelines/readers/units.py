@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipelines.readers.archives import is_archive, is_solid
-from pipelines.readers.files import LOCAL, Files, Found
+from pipelines.readers.files import LOCAL, Files, Found, why_nothing
 from pipelines.readers.formats import FORMATS, KINDS, Scalar, checked_options, named
 from pipelines.readers.limits import Limits
 from pipelines.readers.locators import load_locators
@@ -191,13 +191,14 @@ def _find(source: Source, root: str, files: Files) -> list[Found]:
     by_name: dict[str, Found] = {}
     for pattern in source.inputs:
         absolute = "://" in pattern or os.path.isabs(pattern) or not root
+        place = pattern if absolute else os.path.join(root, pattern)
         try:
-            matches = files.find(pattern if absolute else os.path.join(root, pattern))
+            matches = files.find(place)
         except (Refused, MissingPackage) as error:
             said = error.message if isinstance(error, Refused) else error
             raise PlanError(f"source {source.name}: {said}") from None
         if not matches:
-            raise PlanError(f"source {source.name}: nothing matches {pattern}")
+            raise PlanError(f"source {source.name}: nothing matches {pattern}{why_nothing(place)}")
         for file in matches:
             other = by_name.setdefault(file.name, file)
             if other.path != file.path:

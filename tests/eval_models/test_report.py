@@ -233,7 +233,7 @@ def test_without_a_study_it_tells_of_the_curation(tmp_path: Path) -> None:
     html = (tmp_path / "report.html").read_text()
     page = Page(html)
     assert_self_contained(page, html)
-    expected = "48,210 documents were read and 5 variants of the corpus made. The books of every stage balance."
+    expected = "48,210 of 51,377 items read are documents, of which 5 variants of the corpus were made. The books of"
     assert expected in page.words
     ids = {attributes.get("id") for _, attributes in page.tags}
     assert {"waterfall", "books", "reproduce"} <= ids

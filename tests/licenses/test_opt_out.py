@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from licenses import OptOut, OptOutError
-from licenses.opt_out import email_sha256
+from licenses.opt_out import Entry, email_sha256
 
 SHA = "ab" * 32
 SWHID = "swh:1:cnt:" + "0" * 40
@@ -115,6 +116,14 @@ def test_absent_columns_and_empty() -> None:
             "entries:\n  - content_sha256: 12\n    date: 2026-01-01\n    reason: r",
             ":2: content_sha256 must be",
         ),
+        (
+            "entries:\n  - author_email_sha256: ada@x.org\n    date: 2026-01-01\n    reason: r",
+            ":2: author_email_sha256 must be 64 hexadecimal digits, of SHA-256 of the address in lower case",
+        ),
+        (
+            "entries:\n  - email: ada@x.org\n    date: 2026-01-01\n    reason: r",
+            ":2: key 'email' is unknown; did you mean 'author_email_sha256'",
+        ),
         ("entries:\n  - url: no address\n    date: 2026-01-01\n    reason: r", ":2: url must be"),
         ("entries:\n  - repo: [a]\n    date: 2026-01-01\n    reason: r", ":2: repo must be a non-empty text"),
         ("entries:\n  - just text", ":2: expected a mapping"),
@@ -186,3 +195,13 @@ def test_example_list() -> None:
     assert mask.to_pylist() == [True, True, False, True]
     assert found.to_pylist()[3] == "opt_out:domain:forum.mindfactory.de"
     assert all(entry.reason and entry.date.year >= 2026 for entry in opt_out.entries)
+
+
+def test_entries_that_nothing_matches() -> None:
+    listed = [("domain", "example.org"), ("domain", "a.example.org"), ("repo", "x/y"), ("owner", "x"), ("id", "no")]
+    day = datetime.date(2026, 1, 1)
+    entries = [Entry(field, value, day, "r", line) for line, (field, value) in enumerate(listed)]
+    batch = pa.record_batch({"doc_id": ["1", "2"], "url": ["https://a.example.org/", None], "repo": [None, "x/y"]})
+    assert OptOut(tuple(entries)).unmatched([batch]) == (entries[4],)
+    assert OptOut(tuple(entries)).unmatched([batch.slice(1)]) == (entries[0], entries[1], entries[4])
+    assert OptOut(tuple(entries)).unmatched([]) == tuple(entries)

@@ -366,9 +366,11 @@ def test_any_text(text: str) -> None:
         ("kinds: {EMAIL: {min_confidence: yes}}", "from 0 to 1"),
         ("kinds: {EMAIL: 3}", "an action or a mapping"),
         ("kinds: {}", "kinds must map"),
+        ("detectors: [patterns]", "kinds is missing"),
         ("[1]", "a mapping"),
-        ("kinds: {EMAIL: keep, EMAIL: placeholder}", "stands twice"),
-        ("kinds: {EMAIL", "not YAML"),
+        ("kinds: {EMAIL: keep, EMAIL: placeholder}", "policy.yaml:1:22: key 'EMAIL' stands twice"),
+        ("kinds: {EMAIL", "policy.yaml:1:14: not YAML: "),
+        ("name: x\n  kinds: {EMAIL: keep}", "policy.yaml:2:8: not YAML: mapping values are not allowed here"),
         ("kinds: {KEY: reserved}", "no range is reserved for it"),
         ("kinds: {PERSON: pseudonym}", "pseudonym needs a key"),
         ("kinds: {EMAIL: {detect: 1}}", "true or false"),
@@ -388,6 +390,15 @@ def test_policy_errors(tmp_path: Path, yaml: str, message: str) -> None:
     with pytest.raises(PolicyError, match=message) as error:
         load_policy(path)
     assert "policy.yaml" in str(error.value)
+
+
+def test_a_policy_file_of_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_bytes("kinds: {EMAIL: keep}".encode("utf-8-sig"))
+    assert load_policy(path).kinds["EMAIL"].action == "keep"
+    path.write_bytes("kinds: {EMAIL: keep}".encode("utf-16"))
+    with pytest.raises(PolicyError, match="policy.yaml: not UTF-8: byte 0"):
+        load_policy(path)
 
 
 def test_policy_file_and_unknown_name(tmp_path: Path) -> None:

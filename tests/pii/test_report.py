@@ -171,6 +171,7 @@ def test_report_verb_on_redacted_and_annotated_folders(tmp_path: Path, capsys: p
     annotated = pa.RecordBatch.from_arrays([batch.column("doc_id"), *found.columns], schema=schema)
     write_shard(annotation_shard(str(raw), "pii@1", 0), schema, [annotated])
     report = report_of(str(raw), policy)
+    assert report.policy == "default"
     assert {key: count for key, count in report.counts.items()} == {
         ("EMAIL", "web", "placeholder"): 1,
         ("PHONE", "web", "placeholder"): 1,
@@ -186,7 +187,14 @@ def test_report_verb_on_redacted_and_annotated_folders(tmp_path: Path, capsys: p
     write_shard(str(out / "documents/part-00000.parquet"), redaction.schema, [redacted])
     assert report_of(str(out), policy).counts == report.counts
     assert run("pii", "report", str(raw), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["documents"] == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["documents"] == 3 and told["policy"] == "default"
+    (tmp_path / "mine.yaml").write_text("name: mine\nkinds: {EMAIL: drop_document}\n")
+    (raw / "recipe.yaml").write_text(f"pii: {{policy: {tmp_path}/mine.yaml}}\n")
+    assert run("pii", "report", str(raw)) == 0
+    assert "policy mine: 3 documents: 2 with personal data, 1 to be dropped" in capsys.readouterr().out
+    assert run("pii", "report", str(raw), "--policy", "default") == 0
+    assert "policy default: 3 documents: 2 with personal data, 0 to be dropped" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no such policy"):
         run("pii", "report", str(raw), "--policy", "absent")
     with pytest.raises(UsageError, match="expected the output folder"):

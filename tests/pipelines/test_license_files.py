@@ -49,6 +49,26 @@ def test_the_nearest_folder_speaks_for_its_files(tree: Path) -> None:
     assert rows["vendor/q/package.json"]["class"] == "permissive"
 
 
+def test_members_of_a_cargo_workspace_have_its_licence(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "Cargo.toml").write_text('[workspace.package]\nlicense = "MPL-2.0"\n')
+    (tmp_path / "x/Cargo.toml").write_text('[package]\nname = "x"\nlicense.workspace = true\n')
+    (tmp_path / "x/lib.rs").write_text("fn f() {}\n")
+    rows = {os.path.relpath(row["path"], tmp_path): row["expression"] for row in scan_files([str(tmp_path)])}
+    assert rows == {"Cargo.toml": "MPL-2.0", "x/Cargo.toml": "MPL-2.0", "x/lib.rs": "MPL-2.0"}
+
+
+def test_a_web_page_has_the_licence_that_it_marks(tmp_path: Path) -> None:
+    page = '<html><p>words</p><a rel="license" href="https://creativecommons.org/licenses/by-sa/4.0/">CC</a></html>'
+    (tmp_path / "page.html").write_text(page)
+    (tmp_path / "page.txt").write_text(page)
+    marked, plain = scan_files([str(tmp_path)])
+    assert (marked["expression"], marked["class"], marked["source"]) == ("CC-BY-SA-4.0", "copyleft_weak", "rel_license")
+    ((start, end),) = marked["spans"]
+    assert page[start:end] == "https://creativecommons.org/licenses/by-sa/4.0/" and marked["confidence"] == 0.95
+    assert plain["source"] is None
+
+
 def test_a_file_alone_knows_no_folder(tree: Path) -> None:
     (row,) = scan_files([str(tree / "a.py")])
     assert (row["expression"], row["class"], row["source"]) == (None, "no_license", None)

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.documents import REJECTED_SCHEMA
+from pipelines.ingest import rejected_batch
 from pipelines.manifest import Books, code_fingerprint, digest, shards_of
+from pipelines.shards import write_shard
 from pipelines.stages import Stage, StageError
 
 counts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9))
@@ -77,10 +80,17 @@ def test_books_that_do_not_balance_write_no_manifest(tmp_path: Path) -> None:
     assert not (tmp_path / "documents/_manifest.json").exists()
 
 
-def test_too_many_errors_fail_the_stage_and_name_the_worst(tmp_path: Path) -> None:
+def test_too_many_errors_fail_the_stage_and_name_each(tmp_path: Path) -> None:
     bad = {**record(), "books": Books(10, 7, {}, {"truncated": 2, "binary": 1}).to_json()}
-    with pytest.raises(StageError, match=r"30\.00%.*truncated \(2\)"):
-        stage(max_error_rate=0.1).finish(str(tmp_path), [bad], {})
+    refused = {"path": "rejected/part-00000.parquet"}
+    (tmp_path / "rejected").mkdir()
+    rows = [("a.gz", "s", "ingest", "truncated", "gzip: is cut off"), ("b", "s", "ingest", "binary", "NUL")]
+    write_shard(str(tmp_path / refused["path"]), REJECTED_SCHEMA, [rejected_batch(rows)])
+    told = (
+        r"30\.00%.*rejected \(1 binary, 2 truncated\); the first: a.gz: gzip: is cut off; `gristmill inspect .*` shows"
+    )
+    with pytest.raises(StageError, match=told):
+        stage(max_error_rate=0.1).finish(str(tmp_path), [bad, refused], {})
 
 
 def test_the_fingerprint_changes_with_the_files_of_a_package() -> None:

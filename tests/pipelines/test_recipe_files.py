@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_files_that_a_recipe_names_are_checked_before_any_work(tmp_path: Path) -
         recipe(opt_out=str(tmp_path / "list.yaml")).check_files()
     with pytest.raises(UsageError, match=r"pii.policy: .*no such policy"):
         recipe_of({"name": "m", "sources": {"s": {"kind": "html", "input": "x"}}, "pii": {"policy": "x"}}).check_files()
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", sorted(page.name for page in DOCS.glob("*.md") if "```yaml\nsources:" in page.read_text())
+)
+def test_recipes_in_the_documentation_are_recipes(page: str) -> None:
+    blocks = [block for block in _BLOCK.findall((DOCS / page).read_text()) if block.startswith("sources:")]
+    for block in blocks:
+        parse_recipe(f"name: m\n{block}", page, annotators=factories())
 
 
 def test_a_recipe_for_one_variant_and_plain_files() -> None:

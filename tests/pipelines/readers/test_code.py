@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import tarfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,6 +92,16 @@ def test_an_sdist(tmp_path: Path, outcomes: Any, read_all: Any, hostile: ModuleT
     }
     assert documents["vendor/tool/t.c"].meta["license"] == "MIT"
     assert core.content_sha256 == hashlib.sha256(core.text.encode()).hexdigest()  # CR LF and all
+
+
+def test_the_top_folder_of_an_sdist_may_be_a_member_of_its_own(
+    tmp_path: Path, read_all: Any, hostile: ModuleType
+) -> None:
+    folders = [(name, hostile.tar_entry(name, tarfile.DIRTYPE)) for name in ("demo-1.2", "demo-1.2/demo", "empty")]
+    members = [*folders, ("demo-1.2/PKG-INFO", PKG_INFO.encode()), ("demo-1.2/demo/core.py", b"x = 1\n")]
+    (tmp_path / "demo-1.2.tar").write_bytes(hostile.make_tar(members))
+    (core,) = (item for item in read_all(tmp_path, "code") if isinstance(item, Document))
+    assert (core.path, core.repo) == ("demo/core.py", "owner/demo")
 
 
 def test_swhid_is_of_the_raw_bytes(tmp_path: Path, read_all: Any) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -175,7 +176,8 @@ def test_a_request_that_fails_is_made_again(memory: Any, hostile: ModuleType, mo
 
 class _Handler(BaseHTTPRequestHandler):
     """The first folder of a path says what goes wrong: ranges (nothing), plain (no ranges), busy (503 once),
-    breaks (half an answer once), broken (half an answer always)."""
+    breaks (half an answer once), broken (half an answer always), refuses (416 to each range), unknown (no length),
+    silent (an answer after two seconds)."""
 
     protocol_version = "HTTP/1.0"
     files: dict[str, bytes]
@@ -195,18 +197,24 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None or manner == "busy" and not head and first:
             self.send_error(404 if data is None else 503)
             return
+        if manner == "silent" and not head:
+            time.sleep(2)
+        if manner == "refuses" and not head:
+            self.send_error(416)
+            return
         total, wanted = len(data), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         start = 0
-        if wanted and manner != "plain":
+        if wanted and manner not in ("plain", "unknown"):
             start, end = int(wanted[1]), int(wanted[2] or total - 1)
             data = data[start : end + 1]
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{total}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
+        if manner != "unknown":
+            self.send_header("Content-Length", str(len(data)))
         self.send_header("Last-Modified", formatdate(1_700_000_000, usegmt=True))
-        if manner != "plain":
+        if manner not in ("plain", "unknown"):
             self.send_header("ETag", f'"{len(data)}-{total}"' if not head else f'"{total}"')
             self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
@@ -271,6 +279,25 @@ def test_what_is_missing_or_breaks_off_is_rejected_with_its_reason(server: str) 
         items_of("commoncrawl", f"{server}/ranges/gone.paths.gz")
     with pytest.raises(PlanError, match="warc.paths.gz: ClientPayloadError"):
         items_of("commoncrawl", f"{server}/broken/warc.paths.gz")
+
+
+@pytest.mark.parametrize(
+    ("manner", "said"),
+    [
+        ("refuses", "OSError: the server gave no bytes at 0 of "),
+        ("unknown", "the server does not say how long the file is: fetch it, and read it from the disk"),
+    ],
+)
+def test_a_server_that_gives_no_part_of_a_file(server: str, manner: str, said: str) -> None:
+    (item,) = items_of("warc", f"{server}/{manner}/{NAME}")
+    assert isinstance(item, Rejected) and item.error == "unreadable"
+    assert item.message.startswith(f"{NAME.rpartition('/')[2]}: {said}"), item.message
+
+
+def test_a_server_that_says_nothing_is_given_up(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.readers.remote._SILENT_SECONDS", 0.3)
+    (item,) = items_of("warc", f"{server}/silent/{NAME}")
+    assert isinstance(item, Rejected) and item.error == "unreadable" and "Timeout" in item.message
 
 
 def test_a_file_is_given_by_its_address(server: str, tmp_path: Path) -> None:
