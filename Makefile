@@ -49,6 +49,7 @@ help:
 	@echo "make redpajama-v2      what RedPajama-V2 did to the web, on the samples (recipes/redpajama-v2.yaml)"
 	@echo "make the-stack-v2      what The Stack v2 did to code, on the samples"
 	@echo "make starcoder2        The Stack v2 and more, shaped and packed as StarCoder2 was trained on it"
+	@echo "make install           set everything up, and compile the rule families ahead of the first run"
 	@echo "make test              run the tests (under 10 minutes)"
 	@echo "make lint              ruff and mypy"
 	@echo "make bench-extraction  main text, metadata and encodings: quality and speed, beside peers"
@@ -103,7 +104,11 @@ $(VENV)/triton: $(STAMP)
 	    || echo "No $(TRITON) for this machine: tests that need it are skipped." >&2
 	@touch $@
 
+# Without it the first run compiles what it calls, so a failure is no reason to stop.
 install: $(STAMP)
+	@echo "Compiling the kernels of the rule families, once, on all processors (15 s on two)"
+	@$(BIN)/python -m quality_signals.precompile || \
+	    echo "They are not compiled now; the first run compiles those that it calls." >&2
 
 samples: $(STAMP)
 	@$(BIN)/python recipes/samples/fetch.py

@@ -156,7 +156,7 @@ def _mix(key: int) -> int:
     return key ^ key >> 33
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _child(node, c, slots, children):  # type: ignore[no-untyped-def]
     key = np.uint64(node) << np.uint64(21) | np.uint64(c)
     mask = np.uint64(len(slots) - 1)
@@ -168,15 +168,14 @@ def _child(node, c, slots, children):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(error_model="numpy")
-def _search(points, low, high, end, root, lower, table, arrays):  # type: ignore[no-untyped-def]
+@njit(error_model="numpy", forceinline=True)
+def _search(points, low, high, end, root, lower, table, slots, children, entries, starts, spaced, goes_on):  # type: ignore[no-untyped-def]
     """Places in [low, high) where an entry begins that ends by `end`, and the number of the first one (-1 without);
     whether an entry might go on with white space behind the end.
 
     low: where a text or a word of str.split begins.  root: the language's.  The text has no U+0130.
     Time: the longest entry for each word.
     """
-    slots, children, entries, starts, spaced, goes_on = arrays
     count = 0
     first = np.int64(-1)
     open_ = False
@@ -193,7 +192,7 @@ def _search(points, low, high, end, root, lower, table, arrays):  # type: ignore
             longest = np.int64(-1)
             j = i + 1
             while node >= 0:
-                if entries[node] >= 0 and (not bounded or j == end or table[lower[points[j]]] & WORD == 0):
+                if entries[node] >= 0 and (not bounded or j == end or table[points[j]] & WORD == 0):
                     longest = entries[node]
                 if j == end:
                     open_ |= goes_on[node]
@@ -205,7 +204,7 @@ def _search(points, low, high, end, root, lower, table, arrays):  # type: ignore
                 if first < 0:
                     first = longest
         if bounded:  # on to the next word, or to the character behind a non-word
-            while i < high and table[lower[points[i]]] & WORD:
+            while i < high and table[points[i]] & WORD:
                 i += 1
         i += 1
     return count, first, open_
@@ -217,9 +216,12 @@ _NOTHING, _MAY_BEGIN, _DOTTED = 0, 1, 2
 
 @njit(error_model="numpy")
 def _chunk_states(points, offsets, root, lower, table, arrays, states):  # type: ignore[no-untyped-def]
+    slots, children, entries, starts, spaced, goes_on = arrays
     for chunk in range(len(offsets) - 1):
         low, high = offsets[chunk], offsets[chunk + 1]
-        count, _, open_ = _search(points, low, high, high, root, lower, table, arrays)
+        count, _, open_ = _search(
+            points, low, high, high, root, lower, table, slots, children, entries, starts, spaced, goes_on
+        )
         states[chunk] = _MAY_BEGIN if count or open_ else _NOTHING
         for i in range(low, high):
             if points[i] == _DOTTED_I:
@@ -236,8 +238,12 @@ def chunk_states(chunks: TextBatch, english: str, root: int) -> npt.NDArray[np.u
 
 
 @njit(error_model="numpy")
-def _search_texts(points, ends, ids, starts, stops, offsets, states, roots, root, lower, table, arrays, counts, found):  # type: ignore[no-untyped-def]
-    """Fills counts and first entries of the texts of one root; -1 as count where U+0130 stands in the text."""
+def _search_texts(points, ends, ids, lows, highs, offsets, states, roots, root, lower, table, arrays, counts, found):  # type: ignore[no-untyped-def]
+    """Fills counts and first entries of the texts of one root; -1 as count where U+0130 stands in the text.
+
+    lows, highs: of the chunks.
+    """
+    slots, children, entries, starts, spaced, goes_on = arrays
     for text in range(len(offsets) - 1):
         if roots[text] != root:
             continue
@@ -248,7 +254,10 @@ def _search_texts(points, ends, ids, starts, stops, offsets, states, roots, root
             state = states[U(ids[U(k)])]
             if state != _NOTHING:
                 dotted |= state == _DOTTED
-                count, first, _ = _search(points, starts[k], stops[k], ends[text + 1], root, lower, table, arrays)
+                count, first, _ = _search(
+                    points, lows[k], highs[k], ends[text + 1], root, lower, table,
+                    slots, children, entries, starts, spaced, goes_on,
+                )  # fmt: skip
                 counts[text] += count
                 if found[text] < 0:
                     found[text] = first
@@ -264,14 +273,15 @@ def _places(texts: TextBatch, english: str, roots: bytes) -> tuple[Ints, Ints]:
     lists, split = matcher(english), texts.view(chunks)
     numbers = np.frombuffer(roots, np.int64)
     counts, found = np.zeros(len(texts), np.int64), np.full(len(texts), -1, np.int64)
-    tables = (lower_table(), class_table(), lists.arrays)
+    arrays = lists.arrays
+    tables = (lower_table(), class_table(), arrays)
     for root in np.unique(numbers[numbers >= 0]).tolist():
         states = split.vocabulary.chunks.facts(chunk_states, english, root)
         of_chunks = (split.ids, split.starts, split.ends, split.offsets, states)
         _search_texts(texts.points, texts.offsets, *of_chunks, numbers, root, *tables, counts, found)
     for text in np.flatnonzero(counts < 0).tolist():
-        points = code_points(texts.texts[text].as_py().replace("\u0130", "i\u0307"))
-        counts[text], found[text], _ = _search(points, 0, len(points), len(points), numbers[text], *tables)
+        points = code_points(texts.texts[text].as_py().replace("\u0130", "i\u0307")).copy()
+        counts[text], found[text], _ = _search(points, 0, len(points), len(points), numbers[text], *tables[:2], *arrays)
     return counts, found
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 PROSE_KINDS = ("web", "prose", "conversation")
 CODE_KINDS = ("code", "notebook")
@@ -34,11 +35,15 @@ def texts(batch: pa.RecordBatch, rows: Sequence[bool]) -> list[str | None]:
 
 def of_kinds(batch: pa.RecordBatch, kinds: Sequence[str], null_kind: bool = True) -> list[bool]:
     """Which rows are of one of these kinds and have a text; null_kind: whether a row without kind is."""
-    has_text = batch.column("text").is_valid().to_pylist()
-    return [
-        valid and (null_kind if kind is None else kind in kinds)
-        for kind, valid in zip(optional(batch, "kind"), has_text, strict=True)
-    ]
+    chosen = batch.column("text").is_valid()
+    index = batch.schema.get_field_index("kind")
+    if index >= 0:
+        of = batch.column(index).cast(pa.string())
+        of_these = pc.is_in(of, pa.array(list(kinds), pa.string()), skip_nulls=True)
+        chosen = pc.and_(chosen, pc.or_(of_these, of.is_null()) if null_kind else of_these)
+    elif not null_kind:
+        return [False] * batch.num_rows
+    return chosen.to_pylist()
 
 
 def batch_of(

@@ -3,20 +3,27 @@ characters: whether it may hold a citation or a part of a phrase, and whether a 
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
 from quality_signals.c4_tfds_sentences import abbreviation_keys, ends_sentence
-from quality_signals.codepoints import LOWER, class_table
+from quality_signals.chunks import chunks
+from quality_signals.codepoints import LOWER, class_table, room
 from quality_signals.compiled import njit
-from quality_signals.text_batch import TextBatch
+from quality_signals.line_views import python_lines
+from quality_signals.strings import U
+from quality_signals.text_batch import Ints, TextBatch
 
 # Bits of a chunk.
 BRACKET = 1  # holds [
 CURLY = 2  # holds {
 JAVASCRIPT = 4  # holds javascript, in any case
-SENTENCE_ENDS = 1 << 12  # `c4_tfds_sentences.ends_sentence`
-NO_BEGIN = 1 << 13  # begins with a lower-case letter or one of . ? !
+_SENTENCE_ENDS_AT, _NO_BEGIN_AT = 12, 13
+SENTENCE_ENDS = 1 << _SENTENCE_ENDS_AT  # `c4_tfds_sentences.ends_sentence`
+NO_BEGIN = 1 << _NO_BEGIN_AT  # begins with a lower-case letter or one of . ? !
+HELD = 1 << 14  # of a line: it may hold a phrase
 # Phrases of several words: a chunk that ends in the first and one that begins with the second have a bit in common.
 _FIRSTS, _SECONDS, _PAIRS = 4, 8, 15
 _ENDINGS = {"lorem": 1, "terms": 2, "privacy": 4, "cookie": 4, "uses": 8, "use": 8}
@@ -62,12 +69,15 @@ def _chunk_bits(points, offsets, table, endings, beginnings, javascript, abbrevi
             if c | 32 == 106 and _stands(points, i, end, javascript, 0, len(javascript)):
                 found |= JAVASCRIPT
         words, bounds, values = endings
-        for number in range(len(values)):
+        # Few chunks have the last letter of one of the endings, or the first of one of the beginnings.
+        c = points[end - 1] | np.uint32(32)
+        for number in range(len(values) if c == 101 or c == 109 or c == 115 or c == 121 else 0):
             at = end - (bounds[number + 1] - bounds[number])
             if at >= start and _stands(points, at, end, words, bounds[number], bounds[number + 1]):
                 found |= values[number] << _FIRSTS
         words, bounds, values = beginnings
-        for number in range(len(values)):
+        c = points[start] | np.uint32(32)
+        for number in range(len(values) if c == 99 or c == 105 or c == 111 or c == 112 else 0):
             if _stands(points, start, end, words, bounds[number], bounds[number + 1]):
                 found |= values[number] << _SECONDS
         c = points[start]
@@ -85,17 +95,58 @@ def chunk_bits(chunks: TextBatch) -> npt.NDArray[np.int32]:
     return bits
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LineWords:
+    """What stands in the lines of `line_views.python_lines`.
+
+    firsts     [lines + 1] int64: line k has the words (chunks) firsts[k]:firsts[k + 1]
+    longest    [lines] int64, characters of the longest
+    bits       [lines] int32, all bits of the words, and HELD where a phrase (but {) may stand in them
+    sentences  [lines] int32
+    """
+
+    firsts: Ints
+    longest: Ints
+    bits: npt.NDArray[np.int32]
+    sentences: npt.NDArray[np.int32]
+
+
 @njit(error_model="numpy")
-def line_bits(ids, first, last, bits):  # type: ignore[no-untyped-def]
-    """Of the chunks first:last of a line: all bits, whether a phrase (but {) may stand in them, and the sentences."""
-    every = np.int32(0)
-    pairs = np.int32(0)
-    before = np.int32(0)
-    sentences = np.int64(last > first)
-    for k in range(np.uint64(first), np.uint64(last)):
-        found = bits[np.uint64(ids[k])]
-        every |= found
-        pairs |= (before >> _FIRSTS) & (found >> _SECONDS) & _PAIRS
-        sentences += (before & SENTENCE_ENDS) != 0 and (found & NO_BEGIN) == 0
-        before = found
-    return every, pairs | (every & JAVASCRIPT), sentences
+def _line_words(ids, starts, ends, words, bits, line_ends, lines, firsts, longest, line_bits, sentences):  # type: ignore[no-untyped-def]
+    """ids, starts, ends, words [texts + 1]: the words, which no line break crosses; bits: of all."""
+    for text in range(len(lines) - 1):
+        word = U(words[text])
+        last = U(words[text + 1])
+        for line in range(lines[text], lines[text + 1]):
+            end = line_ends[line]
+            firsts[line] = word
+            most = np.int64(0)
+            every = np.int32(0)
+            pairs = np.int32(0)
+            before = np.int32(0)
+            count = np.int32(word < last and ends[word] <= end)
+            while word < last and ends[word] <= end:
+                found = bits[U(ids[word])]
+                most = max(most, ends[word] - starts[word])
+                every |= found
+                pairs |= (before >> _FIRSTS) & (found >> _SECONDS)
+                # A sentence goes on behind its end where the next word begins none.
+                count += (before >> _SENTENCE_ENDS_AT) & ~(found >> _NO_BEGIN_AT) & 1
+                before = found
+                word += U(1)
+            if pairs & _PAIRS or every & JAVASCRIPT:
+                every |= HELD
+            longest[line] = most
+            line_bits[line] = every
+            sentences[line] = count
+    firsts[lines[len(lines) - 1]] = words[len(lines) - 1]
+
+
+def line_words(texts: TextBatch) -> LineWords:
+    """View."""
+    lines, found = texts.view(python_lines), texts.view(chunks)
+    firsts, longest = room(len(lines) + 1, np.int64), room(len(lines), np.int64)
+    bits, sentences = room(len(lines), np.int32), room(len(lines), np.int32)
+    of_words = (found.ids, found.starts, found.ends, found.offsets, found.vocabulary.chunks.facts(chunk_bits))
+    _line_words(*of_words, lines.ends, lines.offsets, firsts, longest, bits, sentences)
+    return LineWords(firsts, longest, bits, sentences)

@@ -89,7 +89,7 @@ def _judge_lines(offsets, facts, with_mark, longest, least, bits, fates, counts)
             dropped = fate == _LOREM or fate == _CURLY
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _edit(edits, count, first, start, end, rule):  # type: ignore[no-untyped-def]
     """Notes an edit that is not empty, as far as there is room; one that goes on where the last of its text ends, by
     the same rule, as a part of it.  first: the edits of other texts.  Returns the edits now."""
@@ -145,6 +145,9 @@ def _edits_of(  # type: ignore[no-untyped-def]
                 continue
             end = ends[line]
             stop = whole_ends[line]
+            bare = cleaned[line] < 0 and whole_starts[line] == starts[line] and end == stop
+            if bare and low <= starts[line] and stop < high and behind - stop == 1 and points[stop] == 10:
+                continue  # nothing goes
             count = _edit(edits, count, first, whole_starts[line], starts[line], _WHITE_SPACE)
             # Citations go, and of the pieces between them what is not in [low, high).
             i = piece = starts[line]

@@ -7,12 +7,13 @@ import re
 
 import numpy as np
 
-from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
+from quality_signals.c4_chunks import BRACKET, CURLY, HELD, line_words
 from quality_signals.chunks import chunks
-from quality_signals.codepoints import SPACE, class_table
+from quality_signals.codepoints import SPACE, class_table, room
 from quality_signals.compiled import njit
 from quality_signals.line_views import Lines, python_lines
 from quality_signals.sentences import DECIMAL, mark_table
+from quality_signals.strings import U
 from quality_signals.text_batch import Ints, TextBatch
 
 # c4_filters.py: what drops a page, a line, and a line again.
@@ -155,73 +156,70 @@ def _clean(points, classes, marks, start, end, buffer, solid):  # type: ignore[n
     return left
 
 
+@njit(error_model="numpy", forceinline=True)
+def _marked(points, start, end):  # type: ignore[no-untyped-def]
+    """Whether points[start:end] end in . ? ! \" ' but not in three dots."""
+    if end == start:
+        return False
+    c = points[end - 1]
+    if c == 46:
+        return end - start < 3 or points[end - 2] != 46 or points[end - 3] != 46
+    return c == 63 or c == 33 or c == 34 or c == 39
+
+
 @njit(error_model="numpy")
 def _line_facts(  # type: ignore[no-untyped-def]
     points,
     classes,
     marks,
-    ids,
     word_starts,
     word_ends,
-    words,
-    word_bits,
+    firsts,
+    longest,
+    bits,
+    whole_ends,
     starts,
     ends,
-    offsets,
     citations,
     buffer,
     cleaned,
     solid,
     facts,
 ):
-    """Moves starts and ends of the lines to those without white space around them; a blank line ends where it did.
+    """Fills starts and ends of the lines without white space around them; a blank line begins and ends where it ended.
 
-    ids, word_starts, word_ends, words: the white-space-separated words, which no line break crosses; word_bits: of all,
-    see `c4_chunks`.
+    word_starts, word_ends: the white-space-separated words; firsts, longest, bits: of `c4_chunks.line_words`.
     cleaned [lines] characters left where a line has citations, else -1; solid [lines, 2] where the line without
     citations and white space around begins and ends, both 0 where nothing is left; facts [lines, 4]: words and the
     characters of the longest, before citations go; whether the line ends in an end mark, and bits of its phrases,
     once they are gone.
     """
-    for text in range(len(offsets) - 1):
-        word = words[text]
-        for line in range(offsets[text], offsets[text + 1]):
-            first = word
-            most = 0
-            while word < words[text + 1] and word_ends[word] <= ends[line]:
-                most = max(most, word_ends[word] - word_starts[word])
-                word += 1
-            every, held, _ = line_bits(ids, first, word, word_bits)
-            phrases = held != 0
-            start = end = ends[line]
-            if word > first:
-                start = word_starts[first]
-                end = word_ends[word - 1]
-                solid[line, 0] = start
-                solid[line, 1] = end
-            starts[line] = start
-            ends[line] = end
-            cleaned[line] = -1
-            source = points
-            if citations and every & BRACKET:
-                left = _clean(points, classes, marks, start, end, buffer, solid[line])
-                if left >= 0:
-                    cleaned[line] = left
-                    source = buffer
-                    start = 0
-                    end = left
-                    phrases = True
-            c = source[end - 1] if end > start else np.uint32(0)
-            # . ? ! " '
-            marked = c == 46 or c == 63 or c == 33 or c == 34 or c == 39
-            if c == 46 and end - start >= 3 and source[end - 2] == 46 and source[end - 3] == 46:
-                marked = False
-            facts[line, 0] = word - first
-            facts[line, 1] = most
-            facts[line, 2] = marked
-            facts[line, 3] = CURLY_BITS if every & CURLY else 0
-            if phrases:
-                facts[line, 3] = _phrases(source, start, end)
+    for line in range(len(starts)):
+        first, behind = U(firsts[line]), U(firsts[line + 1])
+        start = end = whole_ends[line]
+        solid[line, 0] = solid[line, 1] = 0
+        if behind > first:
+            start = word_starts[first]
+            end = word_ends[behind - U(1)]
+            solid[line, 0] = start
+            solid[line, 1] = end
+        starts[line] = start
+        ends[line] = end
+        cleaned[line] = -1
+        facts[line, 0] = behind - first
+        facts[line, 1] = longest[line]
+        every = bits[line]
+        if citations and every & BRACKET:
+            left = _clean(points, classes, marks, start, end, buffer, solid[line])
+            if left >= 0:
+                cleaned[line] = left
+                facts[line, 2] = _marked(buffer, 0, left)
+                facts[line, 3] = _phrases(buffer, 0, left)
+                continue
+        facts[line, 2] = _marked(points, start, end)
+        facts[line, 3] = CURLY_BITS if every & CURLY else 0
+        if every & HELD:
+            facts[line, 3] = _phrases(points, start, end)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,24 +238,24 @@ class LineFacts:
 def line_facts(texts: TextBatch, citations: bool) -> LineFacts:
     """View: citations: whether they are deleted."""
     lines = texts.view(python_lines)
-    starts, ends = lines.starts.copy(), lines.ends.copy()
-    cleaned, solid = np.empty(len(lines), np.int64), np.zeros((len(lines), 2), np.int64)
-    facts = np.empty((len(lines), 4), np.int64)
-    words = texts.view(chunks)
+    size = len(lines)
+    starts, ends, cleaned = room(size, np.int64), room(size, np.int64), room(size, np.int64)
+    solid, facts = room(2 * size, np.int64).reshape(size, 2), room(4 * size, np.int64).reshape(size, 4)
+    words, found = texts.view(chunks), texts.view(line_words)
     _line_facts(
         texts.points,
         class_table(),
         mark_table(),
-        words.ids,
         words.starts,
         words.ends,
-        words.offsets,
-        words.vocabulary.chunks.facts(chunk_bits),
+        found.firsts,
+        found.longest,
+        found.bits,
+        lines.ends,
         starts,
         ends,
-        lines.offsets,
         citations,
-        np.empty(int((ends - starts).max(initial=0)), np.uint32),
+        np.empty(int((lines.ends - lines.starts).max(initial=0)), np.uint32),
         cleaned,
         solid,
         facts,

@@ -26,10 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quality_signals.batches import PROSE_KINDS, field
-from quality_signals.c4_chunks import BRACKET, CURLY, chunk_bits, line_bits
+from quality_signals.c4_chunks import BRACKET, CURLY, HELD, line_words
 from quality_signals.c4_tfds_sentences import abbreviation_keys, count_sentences, load_punkt
 from quality_signals.chunks import chunks
-from quality_signals.codepoints import SPACE, class_table, code_points
+from quality_signals.codepoints import SPACE, class_table, code_points, room
 from quality_signals.compiled import njit
 from quality_signals.edits import edits_column, edits_field
 from quality_signals.families import VERDICT_FIELDS, Rule, judge_texts
@@ -209,6 +209,17 @@ def _without_citations(points, low, high, zeros, edit, needed, room):  # type: i
     return at
 
 
+@njit(error_model="numpy", forceinline=True)
+def _marked(points, low, high):  # type: ignore[no-untyped-def]
+    """Whether points[low:high] end in . ? ! " but not in three dots."""
+    if high == low:
+        return False
+    c = points[high - 1]
+    if c == _DOT:
+        return high - low < 3 or points[high - 2] != _DOT or points[high - 3] != _DOT
+    return c == _QUESTION or c == _EXCLAMATION or c == _QUOTE
+
+
 @njit(error_model="numpy")
 def _clean(  # type: ignore[no-untyped-def]
     points,
@@ -216,11 +227,12 @@ def _clean(  # type: ignore[no-untyped-def]
     starts,
     ends,
     lines,
-    ids,
     word_starts,
     word_ends,
-    words,
-    word_bits,
+    firsts,
+    most_of,
+    bits,
+    sentences_of,
     abbreviations,
     zeros,
     edit,
@@ -237,56 +249,52 @@ def _clean(  # type: ignore[no-untyped-def]
     cited,
     pages,
     sentences,
+    counts,
 ):
     """Status of every line and what ends a page, 0 if nothing does; lows, highs: the lines without white space around.
 
-    ids, word_starts, word_ends, words: the white-space words; word_bits: of all, see `c4_chunks`.
-    cited: [lines] whether they hold a citation.  sentences: [texts], of the lines that passed.
+    word_starts, word_ends: the white-space words; firsts, most_of, bits, sentences_of: `c4_chunks.LineWords`.
+    cited: [lines] whether they hold a citation.  sentences: [texts], of the lines that passed;
+    counts: [texts, 7], lines of each status.  Both come as zeros.
     """
     longest = 0
     for line in range(len(starts)):
         longest = max(longest, ends[line] - starts[line])
     room = np.empty(longest, dtype=np.uint32)
     for text in range(len(lines) - 1):
-        word = words[text]
         for line in range(lines[text], lines[text + 1]):
-            first = word
-            most = 0
-            while word < words[text + 1] and word_ends[word] <= ends[line]:
-                most = max(most, word_ends[word] - word_starts[word])
-                word += 1
+            first, behind = firsts[line], firsts[line + 1]
             low = high = ends[line]
-            if word > first:
-                low, high = word_starts[first], word_ends[word - 1]
+            if behind > first:
+                low, high = word_starts[first], word_ends[behind - 1]
             lows[line], highs[line] = low, high
-            if most > max_word:
+            if most_of[line] > max_word:
                 status[line] = _TOO_LONG_WORD
                 continue
-            every, held, line_sentences = line_bits(ids, first, word, word_bits)
-            may_hold = held != 0 or (every & CURLY) != 0
-            source = points
-            count = word - first
+            every = bits[line]
+            line_sentences = np.int64(sentences_of[line])
+            count = behind - first
+            left = np.int64(-1)
             if every & BRACKET:
                 left = _without_citations(points, low, high, zeros, edit, needed, room)
-                if left >= 0:
-                    cited[line] = True
-                    low, high = 0, left
-                    source = room
-                    may_hold = True
-                    count = -1
-            last = source[high - 1] if high > low else np.uint32(0)
-            marked = last == _DOT or last == _QUESTION or last == _EXCLAMATION or last == _QUOTE
-            if marked and last == _DOT and high - low >= 3:
-                marked = source[high - 2] != _DOT or source[high - 3] != _DOT
+            if left >= 0:
+                cited[line] = True
+                low, high = 0, left
+                count = -1
+                marked = _marked(room, low, high)
+            else:
+                marked = _marked(points, low, high)
             if not marked:
                 status[line] = _NO_ENDMARK
                 continue
-            if count < min_words and (count >= 0 or not _enough_words(source, table, low, high, min_words)):
+            if count < min_words and (count >= 0 or not _enough_words(room, table, low, high, min_words)):
                 status[line] = _TOO_SHORT
                 continue
             found = 0
-            if may_hold:
-                found = _contents(source, low, high, javascript, phrases, bounds, blanks)
+            if left >= 0:
+                found = _contents(room, low, high, javascript, phrases, bounds, blanks)
+            elif every & (HELD | CURLY):
+                found = _contents(points, low, high, javascript, phrases, bounds, blanks)
             if found & 1:
                 pages[text] = _LOREM_IPSUM
             elif found & 2:
@@ -298,13 +306,15 @@ def _clean(  # type: ignore[no-untyped-def]
             else:
                 status[line] = _PASSED
                 if count < 0:
-                    line_sentences = count_sentences(source, low, high, table, abbreviations)
+                    line_sentences = count_sentences(room, low, high, table, abbreviations)
                 sentences[text] += line_sentences
             if pages[text]:
                 break
+        for line in range(lines[text], lines[text + 1]):
+            counts[text, status[line]] += 1
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _put(start, end, line_break, rule, edit_starts, edit_ends, breaks, rules, count):  # type: ignore[no-untyped-def]
     if count < len(edit_starts):
         edit_starts[count] = start
@@ -399,6 +409,7 @@ class CleanLines:
     cited        [lines] bool, whether it holds a citation
     pages        [texts] uint8, 0, or what ends the page
     sentences    [texts] int64, by `count_sentences`
+    counts       [texts, 7] int64, lines of each status
     """
 
     lines: Lines
@@ -408,25 +419,28 @@ class CleanLines:
     cited: Bools
     pages: Bytes
     sentences: Ints
+    counts: Ints
 
 
 def clean_lines(texts: TextBatch, min_words: int = MIN_WORDS, max_word: int = MAX_WORD) -> CleanLines:
     """View: what the line rules make of every line.  Time linear in the characters."""
-    lines, words = texts.view(python_lines), texts.view(chunks)
+    lines, words, found = texts.view(python_lines), texts.view(chunks), texts.view(line_words)
     status = np.full(len(lines), _NOT_REACHED, np.uint8)
-    lows, highs, cited = np.zeros(len(lines), np.int64), np.zeros(len(lines), np.int64), np.zeros(len(lines), bool)
+    lows, highs, cited = room(len(lines), np.int64), room(len(lines), np.int64), np.zeros(len(lines), bool)
     pages, sentences = np.zeros(len(texts), np.uint8), np.zeros(len(texts), np.int64)
+    counts = np.zeros((len(texts), _NOT_REACHED + 1), np.int64)
     _clean(
         texts.points,
         class_table(),
         lines.starts,
         lines.ends,
         lines.offsets,
-        words.ids,
         words.starts,
         words.ends,
-        words.offsets,
-        words.vocabulary.chunks.facts(chunk_bits),
+        found.firsts,
+        found.longest,
+        found.bits,
+        found.sentences,
         abbreviation_keys(),
         _zeros(),
         _EDIT,
@@ -443,8 +457,9 @@ def clean_lines(texts: TextBatch, min_words: int = MIN_WORDS, max_word: int = MA
         cited,
         pages,
         sentences,
+        counts,
     )
-    return CleanLines(lines, status, lows, highs, cited, pages, sentences)
+    return CleanLines(lines, status, lows, highs, cited, pages, sentences, counts)
 
 
 _CITATIONS = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
@@ -514,8 +529,7 @@ class C4Tfds:
         found = texts.view(clean_lines, self.min_words_per_line, self.max_word_length)
         numbers = {"n_characters": texts.lengths}
         for code, rule in enumerate(LINE_RULES):
-            before = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.status == code)])
-            numbers[f"lines_{rule}"] = np.diff(before[found.lines.offsets])
+            numbers[f"lines_{rule}"] = found.counts[:, code]
         numbers["n_sentences"] = self._sentences(texts, found, numbers["lines_passed"])
         values: dict[str, Any] = {
             "n_characters": numbers["n_characters"],
@@ -565,4 +579,4 @@ def _edits(texts: TextBatch, found: CleanLines, yields: Bools) -> pa.ListArray:
 
 def _columns(edits: int) -> tuple[Ints, Ints, Bytes, Bytes]:
     """Starts, ends, breaks and rules."""
-    return np.empty(edits, np.int64), np.empty(edits, np.int64), np.empty(edits, np.uint8), np.empty(edits, np.uint8)
+    return room(edits, np.int64), room(edits, np.int64), room(edits, np.uint8), room(edits, np.uint8)

@@ -6,7 +6,9 @@ with one bit each, so that the kernels agree with the Unicode version of the run
 
 from __future__ import annotations
 
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -93,14 +95,75 @@ def code_points(text: str) -> CodePoints:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
-def room(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """[size] of any values, from Arrow's memory pool.
+# Bytes of arrays that are no longer used and kept for others; a batch of 2 MB takes some 100 MB with all families.
+_MOST_KEPT = 256_000_000
+_LEAST_KEPT = 1 << 16  # smaller arrays come from numpy, which keeps their memory itself
+_kept: OrderedDict[int, Any] = OrderedDict()  # blocks by their addresses, the one kept longest first
+_of_size: dict[int, list[int]] = {}  # addresses of those of a size, the one kept longest first
+_bytes_kept = [0]
+_keeping = threading.RLock()  # which the end of an array may ask for while its thread has it
 
-    The pool keeps the pages of a batch for the next one, where numpy gives large arrays back to the system and pays
-    for fresh pages each time: a sixth of the time of the rpv2 signals.
+
+def _taken(sizes: Iterable[int]) -> Any:
+    """A block of one of these sizes that was kept, None without."""
+    with _keeping:
+        for size in sizes:
+            if _of_size.get(size):
+                _bytes_kept[0] -= size
+                return _kept.pop(_of_size[size].pop())
+    return None
+
+
+def _keep(block: Any) -> None:
+    """Keeps a block in place of those that nobody asked for in the longest time."""
+    with _keeping:
+        _kept[block.address] = block
+        _of_size.setdefault(block.size, []).append(block.address)
+        _bytes_kept[0] += block.size
+        while _bytes_kept[0] > _MOST_KEPT:
+            _, old = _kept.popitem(last=False)
+            _of_size[old.size].pop(0)
+            _bytes_kept[0] -= old.size
+
+
+class _Loan:
+    """Memory of one array, which goes back to `_kept` with it."""
+
+    __slots__ = ("__array_interface__", "_block")
+
+    def __init__(self, size: int, kind: np.dtype[Any]) -> None:
+        wanted = size * kind.itemsize
+        step = 1 << (wanted.bit_length() - 3)  # sizes of which there are four to each doubling
+        wanted = (wanted + step - 1) & -step
+        self._block = _taken(range(wanted, 2 * wanted + 1, step)) or pa.allocate_buffer(wanted)
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (size,),
+            "typestr": kind.str,
+            "data": (self._block.address, False),
+        }
+
+    def __del__(self) -> None:
+        _keep(self._block)
+
+
+def room(size: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """[size] of any values, in memory that the arrays of earlier batches had.
+
+    Allocators give large arrays back to the system and pay for fresh pages each time: a sixth of the time of the rpv2
+    signals.  Up to _MOST_KEPT bytes are kept, whatever the batches were.
     """
     kind = np.dtype(dtype)
-    return np.frombuffer(pa.allocate_buffer(size * kind.itemsize), kind)
+    if size * kind.itemsize < _LEAST_KEPT:
+        return np.empty(size, kind)
+    return np.asarray(_Loan(int(size), kind))
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same for reading: of one kind whatever its buffer is, or kernels would be compiled twice."""
+    array = array.view()
+    array.flags.writeable = False
+    return array
 
 
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
@@ -128,7 +191,7 @@ def hash_range(chars, start, end):  # type: ignore[no-untyped-def]
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def hash_stretch(points, start, end):  # type: ignore[no-untyped-def]
     """Hash of a long stretch, four characters a step; mixed."""
     a = np.uint64(end - start)
@@ -146,7 +209,7 @@ def hash_stretch(points, start, end):  # type: ignore[no-untyped-def]
     return mix(a ^ (b + (a << np.uint64(7))))
 
 
-@njit()
+@njit(forceinline=True)
 def equal_ranges(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def]
     for k in range(length):
         if a[a_start + k] != b[b_start + k]:

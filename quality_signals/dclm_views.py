@@ -13,6 +13,7 @@ from quality_signals.chunks import chunks
 from quality_signals.codepoints import class_table, room
 from quality_signals.compiled import njit
 from quality_signals.line_views import line_chunks, split_lines
+from quality_signals.packed_counts import BIG, MOST, PackedCounts, add_to, bits_of, place_of, take_out
 from quality_signals.strings import U
 from quality_signals.text_batch import Ints, TextBatch
 
@@ -93,8 +94,10 @@ def _is_stop_word(points, start, end, stop_words):  # type: ignore[no-untyped-de
     return found and (a | b | c | d) < 128
 
 
-# Columns of the facts of a chunk.
-_TOKENS, _PLAIN, _STOP_WORD, _SYMBOLS, _UPPER, _DIGITS, _BEGINS, _LAST_DOT, _CART = range(9)
+# Columns of the facts of a chunk, and bits of the last.
+_TOKENS, _PLAIN, _STOP_WORD, _SYMBOLS, _UPPER, _DIGITS, _CHARS, _BITS = range(8)
+_FACTS = 8
+_BEGINS, _LAST_DOT, _CART = 1, 2, 4
 
 
 @njit(error_model="numpy")
@@ -128,20 +131,18 @@ def _chunk_facts(points, offsets, table, stop_words, facts):  # type: ignore[no-
         facts[chunk, _SYMBOLS] = symbols
         facts[chunk, _UPPER] = upper
         facts[chunk, _DIGITS] = digits
-        facts[chunk, _BEGINS] = begins
-        facts[chunk, _LAST_DOT] = points[stop - 1] == _DOT
+        facts[chunk, _CHARS] = stop - start
         # "in" of "items in cart"; its i has two more forms (re.IGNORECASE)
         a = points[start]
-        facts[chunk, _CART] = (
-            stop - start == 2 and points[start + 1] | 32 == 110 and (a | 32 == 105 or a == 0x130 or a == 0x131)
-        )
+        cart = stop - start == 2 and points[start + 1] | 32 == 110 and (a | 32 == 105 or a == 0x130 or a == 0x131)
+        facts[chunk, _BITS] = _BEGINS * begins | _LAST_DOT * (points[stop - 1] == _DOT) | _CART * cart
 
 
 def chunk_facts(chunks: TextBatch) -> npt.NDArray[np.int32]:
-    """Facts of `strings.Strings`, [chunks, 9]: tokens, where one begins with the chunk; whether it has no letter;
-    whether it is a stop word; symbols but ". . ."; capitals; digits; whether a token begins with it that has a letter
-    or digit first; whether its last character is a dot; whether it is "in"."""
-    facts = np.empty((len(chunks), 9), np.int32)
+    """Facts of `strings.Strings`, [chunks, _FACTS]: tokens, where one begins with the chunk; whether it has no letter;
+    whether it is a stop word; symbols but ". . ."; capitals; digits; characters; and bits: whether a token begins with
+    it that has a letter or digit first; whether its last character is a dot; whether it is "in"."""
+    facts = np.empty((len(chunks), _FACTS), np.int32)
     _chunk_facts(chunks.points, chunks.offsets, dclm_table(), _STOP, facts)
     return facts
 
@@ -159,8 +160,8 @@ def _scan(  # type: ignore[no-untyped-def]
     ids,
     chunk_starts,
     chunk_ends,
-    lengths,
-    facts,
+    packed,
+    big,
     inner_starts,
     inner_ends,
     counts,
@@ -168,35 +169,51 @@ def _scan(  # type: ignore[no-untyped-def]
 ):
     """Fills the last four arrays of `Scan`; numbers come as zeros.
 
-    firsts: [lines + 1] first chunks of the lines.  ids, chunk_starts, chunk_ends: the chunks.  lengths, facts: of all
-    chunks.
+    firsts: [lines + 1] first chunks of the lines.  ids, chunk_starts, chunk_ends: the chunks.  packed, big: of
+    `packed_counts.PackedCounts`.
     """
+    of_line = np.empty(_FACTS, np.int64)
+    of_text = np.empty(_FACTS, np.int64)
     for text in range(len(offsets) - 1):
+        begin = text_offsets[text]
         stop = text_offsets[text + 1]
-        characters = plain = stops = symbols = all_tokens = bullet_lines = ellipsis_lines = np.int64(0)
+        of_text[:] = 0
+        spaced_symbols = all_tokens = bullet_lines = ellipsis_lines = np.int64(0)
         spaced = np.int64(0)  # where the next ". . ." may start: occurrences do not overlap
         for line in range(offsets[text], offsets[text + 1]):
             first = firsts[line]
             last = firsts[line + 1] - 1
-            upper = digits = tokens = cart = np.int64(0)
-            for k in range(U(first), U(last + 1)):
-                chunk = U(ids[k])
-                tokens += facts[chunk, _TOKENS]
-                plain += facts[chunk, _PLAIN]
-                stops += facts[chunk, _STOP_WORD]
-                symbols += facts[chunk, _SYMBOLS]
-                upper += facts[chunk, _UPPER]
-                digits += facts[chunk, _DIGITS]
-                cart |= facts[chunk, _CART]
-                characters += lengths[chunk]
-                start = chunk_starts[k]
-                if start > text_offsets[text] and not table[points[U(start - 1)]] & BREAK:
-                    tokens -= facts[chunk, _BEGINS]  # other white space begins the token
-                if facts[chunk, _LAST_DOT] and U(last) - k >= U(2):
-                    i = chunk_ends[k] - 1
-                    if i >= spaced and _spaced_dots(points, i, stop):
-                        symbols += 1
-                        spaced = i + 5
+            inside = np.int64(0)  # chunks that begin no token: white space that is no break begins it
+            all_bits = U(0)
+            of_line[:] = 0
+            for part in range(U(first), U(last + 1), U(MOST)):
+                even = odd = U(0)
+                for k in range(part, min(part + U(MOST), U(last + 1))):
+                    chunk = U(ids[k])
+                    row = packed[chunk, 0]
+                    bits = bits_of(row)
+                    if bits & U(BIG):
+                        place = place_of(row)
+                        for column in range(_BITS):
+                            of_line[column] += big[place, column]
+                        bits = U(big[place, _BITS])
+                        row = U(0)
+                    even, odd = add_to(even, odd, row)
+                    all_bits |= bits
+                    start = chunk_starts[k]
+                    if start > begin:
+                        c = points[U(start - 1)]
+                        if c != 32 and not table[c] & BREAK:
+                            inside += np.int64(bits & U(_BEGINS))
+                    if bits & U(_LAST_DOT) and U(last) - k >= U(2):
+                        i = chunk_ends[k] - 1
+                        if i >= spaced and _spaced_dots(points, i, stop):
+                            spaced_symbols += 1
+                            spaced = i + 5
+                take_out(even, odd, of_line, 0)
+            for column in range(_BITS):
+                of_text[column] += of_line[column]
+            tokens = of_line[_TOKENS] - inside
             if first > last:
                 inner_starts[line] = starts[line]
                 inner_ends[line] = starts[line]
@@ -205,26 +222,27 @@ def _scan(  # type: ignore[no-untyped-def]
                 high = chunk_ends[last]
                 inner_starts[line] = low
                 inner_ends[line] = high
+                c = points[low]
                 for bullet in bullets:
-                    bullet_lines += points[low] == bullet
+                    bullet_lines += c == bullet
                 at = high - 1
                 if points[at] == _ELLIPSIS:
                     ellipsis_lines += 1
                 elif points[at] == _DOT and at - low >= 2:
                     three = points[at - 1] == _DOT and points[at - 2] == _DOT
                     ellipsis_lines += three or (at - low >= 4 and _spaced_dots(points, at - 4, stop))
-            counts[line, LINE_UPPER] = upper
-            counts[line, LINE_DIGITS] = digits
+            counts[line, LINE_UPPER] = of_line[_UPPER]
+            counts[line, LINE_DIGITS] = of_line[_DIGITS]
             counts[line, LINE_WORDS] = last + 1 - first
             counts[line, LINE_TOKENS] = tokens
-            counts[line, LINE_CART] = cart
+            counts[line, LINE_CART] = (all_bits & U(_CART)) != 0
             all_tokens += tokens
         numbers[text, TOKENS] = all_tokens
         numbers[text, WORDS] = firsts[offsets[text + 1]] - firsts[offsets[text]]
-        numbers[text, WORD_CHARS] = characters
-        numbers[text, NON_ALPHA] = plain
-        numbers[text, STOPS] = stops
-        numbers[text, SYMBOLS] = symbols
+        numbers[text, WORD_CHARS] = of_text[_CHARS]
+        numbers[text, NON_ALPHA] = of_text[_PLAIN]
+        numbers[text, STOPS] = of_text[_STOP_WORD]
+        numbers[text, SYMBOLS] = of_text[_SYMBOLS] + spaced_symbols
         numbers[text, BULLET_LINES] = bullet_lines
         numbers[text, ELLIPSIS_LINES] = ellipsis_lines
 
@@ -254,7 +272,7 @@ class Scan:
 def scan(texts: TextBatch) -> Scan:
     """View: see `Scan`.  Time linear in the characters."""
     lines, found = texts.view(split_lines), texts.view(chunks)
-    known = found.vocabulary.chunks
+    packed: PackedCounts = found.vocabulary.remembered(PackedCounts, chunk_facts)
     of_lines = (room(len(lines), np.int64), room(len(lines), np.int64))
     counts = room(5 * len(lines), np.int32).reshape(len(lines), 5)
     numbers = np.zeros((len(texts), 8), np.int64)
@@ -270,8 +288,7 @@ def scan(texts: TextBatch) -> Scan:
         found.ids,
         found.starts,
         found.ends,
-        known.lengths,
-        known.facts(chunk_facts),
+        *packed.of(found.vocabulary.chunks),
         *of_lines,
         counts,
         numbers,

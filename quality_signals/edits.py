@@ -19,6 +19,7 @@ from quality_signals.compiled import njit
 
 EDIT = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("replacement", pa.string()), ("rule", pa.string())])
 EDITS = pa.list_(EDIT)
+_EDIT_FIELDS = list(EDIT)
 COLUMN = "edits"
 
 _NOT_SORTED, _NOT_INSIDE, _NOT_A_RANGE = 1, 2, 3
@@ -65,14 +66,34 @@ def edits_column(
     offsets        [texts + 1] int, the edits of text i are offsets[i]:offsets[i + 1]
     """
     columns = [
-        pa.array(np.asarray(starts), pa.int32()),
-        pa.array(np.asarray(ends), pa.int32()),
-        pa.array(list(replacement_texts), pa.string()).take(pa.array(np.asarray(replacements, np.int64))),
-        pa.array(list(rule_names), pa.string()).take(pa.array(np.asarray(rules, np.int64))),
+        pa.array(np.asarray(starts).astype(np.int32)),
+        pa.array(np.asarray(ends).astype(np.int32)),
+        _chosen(replacement_texts, np.asarray(replacements, np.int64)),
+        _chosen(rule_names, np.asarray(rules, np.int64)),
     ]
-    return pa.ListArray.from_arrays(
-        pa.array(np.asarray(offsets), pa.int32()), pa.StructArray.from_arrays(columns, fields=list(EDIT)), type=EDITS
-    )
+    structs = pa.StructArray.from_arrays(columns, fields=_EDIT_FIELDS)
+    return pa.ListArray.from_arrays(pa.array(np.asarray(offsets).astype(np.int32)), structs, type=EDITS)
+
+
+@njit(error_model="numpy")
+def _gather_strings(utf8, bounds, indices, offsets, out):  # type: ignore[no-untyped-def]
+    at = np.int32(0)
+    for k in range(len(indices)):
+        for i in range(bounds[indices[k]], bounds[indices[k] + 1]):
+            out[at] = utf8[i]
+            at += 1
+        offsets[k + 1] = at
+
+
+def _chosen(strings: Sequence[str], indices: npt.NDArray[np.int64]) -> pa.StringArray:
+    """[indices] strings[i] of each index: Arrow's `take` of a few short strings, at a third of its time."""
+    raw = [each.encode() for each in strings]
+    bounds = np.cumsum([0, *map(len, raw)])
+    offsets = np.zeros(len(indices) + 1, np.int32)
+    out = np.empty(int(np.bincount(indices, minlength=len(raw)) @ np.diff(bounds)), np.uint8)
+    if len(out):
+        _gather_strings(np.frombuffer(b"".join(raw), np.uint8), bounds, indices, offsets, out)
+    return pa.StringArray.from_buffers(len(indices), pa.py_buffer(offsets), pa.py_buffer(out))
 
 
 def as_edits(values: Sequence[Edit | Sequence[Any] | Mapping[str, Any]] | None) -> list[Edit]:

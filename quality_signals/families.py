@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,52 +68,67 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> list[pa.Array]:
 
 
 def judge_texts(
-    rules: Sequence[Rule], values: Mapping[str, npt.NDArray[np.float64]], texts: int, judged: Bools | None = None
+    rules: Sequence[Rule], values: Mapping[str, npt.NDArray[Any]], texts: int, judged: Bools | None = None
 ) -> list[pa.Array]:
     """The verdict columns of many texts: for each the first rule that fails, as `judge` finds it.
 
     values: measure -> [texts]; a missing measure or NaN passes.  judged: [texts], False where the family does
     not apply: keep is true there.
     """
-    first = np.full(texts, -1, np.int64)
-    value = np.full(texts, np.nan)
-    threshold = np.full(texts, np.nan)
-    open_ = np.ones(texts, bool) if judged is None else judged.copy()
-    for number, rule in enumerate(rules):
-        if rule.measure not in values:
-            continue
-        measured = np.asarray(values[rule.measure], np.float64)
-        failing = open_ & _FAILS[rule.fails](measured, rule.threshold or 0.0)
-        if not failing.any():
-            continue
-        first[failing] = number
-        if rule.threshold is not None:
-            value[failing] = measured[failing]
-            threshold[failing] = rule.threshold
-        open_ &= ~failing
-    failed = first >= 0
-    at = pa.array(np.maximum(first, 0), mask=~failed)
-    names = pa.array([rule.name for rule in rules], pa.string())
-    reasons = pa.array([rule.reason for rule in rules], pa.string())
+    if judged is not None and judged.all():
+        judged = None
+    asked = [rule for rule in rules if rule.measure in values]
+    # One row for each rule; what must not be below is negated, so that all rules ask whether the row is above.
+    measured = np.empty((len(asked) + 1, texts))
+    for row, rule in zip(measured, asked, strict=False):
+        row[:] = values[rule.measure]
+    measured[-1] = 0.0
+    threshold = np.array([rule.threshold or 0.0 for rule in asked] + [0.0])
+    signs = np.array([-1.0 if rule.fails == "<" else 1.0 for rule in asked])
+    failing = np.ones((len(asked) + 1, texts), bool)  # the last row, no rule, where no other fails
+    np.greater(signs[:, None] * measured[:-1], (signs * threshold[:-1])[:, None], out=failing[:-1])
+    if judged is not None:
+        failing[:-1] &= judged
+    first = failing.argmax(axis=0)
+    numbers = first.tolist()
+    failed = first < len(asked)
+    valid = pa.py_buffer(np.packbits(failed, bitorder="little"))
+    stated = np.array([rule.threshold is None for rule in asked] + [True])[first]  # nothing was compared
+    given = pa.py_buffer(np.packbits(~stated, bitorder="little"))
+
+    def words(of_rules: list[str]) -> pa.StringArray:
+        raw = [*(each.encode() for each in of_rules), b""]
+        bounds = np.zeros(texts + 1, np.int32)
+        np.cumsum(np.array([len(each) for each in raw], np.int32)[first], out=bounds[1:])
+        data = pa.py_buffer(b"".join([raw[number] for number in numbers]))
+        return pa.StringArray.from_buffers(texts, pa.py_buffer(bounds), data, valid)
+
+    def floats(values: npt.NDArray[np.float64]) -> pa.DoubleArray:
+        return pa.Array.from_buffers(pa.float64(), texts, [given, pa.py_buffer(values)])
+
+    names, reasons = [rule.name for rule in asked], [rule.reason for rule in asked]
+    named = words(names)
     return [
         pa.array(~failed),
-        names.take(at),
-        pa.array(value, mask=np.isnan(value)),
-        pa.array(threshold, mask=np.isnan(threshold)),
-        reasons.take(at),
+        named,
+        floats(measured[first, np.arange(texts)]),
+        floats(threshold[first]),
+        named if names == reasons else words(reasons),
     ]
 
 
 def ratios(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """part / whole, elementwise; NaN, which passes every rule, where whole is 0."""
-    whole = np.asarray(whole, np.float64)
-    return np.divide(np.asarray(part, np.float64), whole, out=np.full(whole.shape, np.nan), where=whole != 0)
+    part, whole = np.asarray(part), np.asarray(whole)
+    if whole.all():
+        return np.divide(part, whole, dtype=np.float64)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0)
 
 
 def family_batch(
     texts: TextBatch,
     rules: Sequence[Rule],
-    values: Mapping[str, npt.NDArray[np.float64]],
+    values: Mapping[str, npt.NDArray[Any]],
     columns: Iterable[pa.Array],
     schema: pa.Schema,
     judged: Bools | None = None,
@@ -121,15 +137,16 @@ def family_batch(
 
     Rows that are no texts here, and texts that are not `judged`, are kept and have nulls.
     """
-    keep, *verdicts = judge_texts(rules, values, len(texts), judged)
-    others = [texts.scatter(column) for column in (*verdicts, *columns)]
-    return pa.RecordBatch.from_arrays([texts.scatter(keep).fill_null(True), *others], schema=schema)
+    found = [texts.scatter(column) for column in (*judge_texts(rules, values, len(texts), judged), *columns)]
+    if found[0].null_count:
+        found[0] = found[0].fill_null(True)
+    return pa.RecordBatch.from_arrays(found, schema=schema)
 
 
 def numbers_batch(
     texts: TextBatch,
     rules: Sequence[Rule],
-    values: Mapping[str, npt.NDArray[np.float64]],
+    values: Mapping[str, npt.NDArray[Any]],
     numbers: Mapping[str, npt.NDArray[np.int64]],
     schema: pa.Schema,
     judged: Bools | None = None,
@@ -139,12 +156,15 @@ def numbers_batch(
 
     A number below 0 is none: null.
     """
-    columns = [_number_column(numbers[name], judged) for name in schema.names if name in numbers]
-    return family_batch(texts, rules, values, [*columns, *more], schema, judged)
-
-
-def _number_column(numbers: npt.NDArray[np.int64], judged: Bools | None) -> pa.Array:
-    absent = numbers < 0
-    if judged is not None:
+    names = [name for name in schema.names if name in numbers]
+    rows = np.empty((len(names), len(texts)), np.int64)
+    for row, name in zip(rows, names, strict=True):
+        row[:] = numbers[name]
+    absent = rows < 0
+    if judged is not None and not judged.all():
         absent |= ~judged
-    return pa.array(numbers, pa.int64(), mask=absent if absent.any() else None)
+    if absent.any():
+        columns = [pa.array(row, pa.int64(), mask=mask) for row, mask in zip(rows, absent, strict=True)]
+    else:
+        columns = [pa.array(row) for row in rows]
+    return family_batch(texts, rules, values, [*columns, *more], schema, judged)

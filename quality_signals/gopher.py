@@ -126,18 +126,17 @@ def _marks(points, offsets, marks):  # type: ignore[no-untyped-def]
             if dots == 3:
                 ellipses += 1
                 dots = 0
-        marks[text, 0] = hashes
-        marks[text, 1] = ellipses
+        marks[text] = hashes << 32 | ellipses
 
 
-def marks(chunks: TextBatch) -> npt.NDArray[np.int32]:
-    """Facts of `strings.Strings`, [chunks, 2]: # characters; ... and U+2026."""
-    found = np.empty((len(chunks), 2), np.int32)
+def marks(chunks: TextBatch) -> npt.NDArray[np.int64]:
+    """Facts of `strings.Strings`: # characters in the upper half; ... and U+2026 in the lower."""
+    found = np.empty(len(chunks), np.int64)
     _marks(chunks.points, chunks.offsets, found)
     return found
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _ends_in_ellipsis(points, start, end):  # type: ignore[no-untyped-def]
     if end > start and points[end - 1] == _ELLIPSIS:
         return True
@@ -151,12 +150,9 @@ def _count_lines(points, table, starts, ends, lines, ids, chunks, marks, out):  
     ids, chunks: the chunks of the texts, and the first of each text.  marks: of all chunks.
     """
     for text in range(len(lines) - 1):
-        hashes = np.int64(0)
-        ellipses = np.int64(0)
-        for k in range(chunks[text], chunks[text + 1]):
-            chunk = U(ids[U(k)])
-            hashes += marks[chunk, 0]
-            ellipses += marks[chunk, 1]
+        both = np.int64(0)
+        for k in range(U(chunks[text]), U(chunks[text + 1])):
+            both += marks[U(ids[k])]
         bullet_lines = 0
         ellipsis_lines = 0
         for line in range(lines[text], lines[text + 1]):
@@ -168,8 +164,8 @@ def _count_lines(points, table, starts, ends, lines, ids, chunks, marks, out):  
                 end -= 1
             bullet_lines += start < end and (points[start] == _BULLET or points[start] == _HYPHEN)
             ellipsis_lines += _ends_in_ellipsis(points, start, end)
-        out[text, 0] = hashes
-        out[text, 1] = ellipses
+        out[text, 0] = both >> 32
+        out[text, 1] = both & 0xFFFFFFFF
         out[text, 2] = bullet_lines
         out[text, 3] = ellipsis_lines
 

@@ -103,6 +103,7 @@ RULES = (
         for n, limit in zip(REPEATED, (0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True)
     ),
 )
+_ACTIVE_RULES = tuple(rule for rule in RULES if rule not in _COMMON_RULES)
 # core/taggers.py, TAGGER_SCORE_PRECISION.
 _DECIMALS = 5
 
@@ -368,9 +369,9 @@ def rounded(values: Ints | Floats) -> Floats:
     numpy rounds a scaled value, which can differ where the sixth decimal begins a five; only those go to Python.
     """
     scaled = np.asarray(values, np.float64) * 10**_DECIMALS
-    found = np.rint(scaled) / 10**_DECIMALS
+    found: Floats = np.rint(scaled) / 10**_DECIMALS
     for i in np.flatnonzero(np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < 1e-6).tolist():
-        found[i] = round(float(values[i]), _DECIMALS)
+        found.flat[i] = round(float(values.flat[i]), _DECIMALS)
     return found
 
 
@@ -406,7 +407,7 @@ class GopherDolma:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        return RULES if self.most_common_rules else tuple(rule for rule in RULES if rule not in _COMMON_RULES)
+        return RULES if self.most_common_rules else _ACTIVE_RULES
 
     def annotate(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self.annotate_texts(SharedTexts(batch))
@@ -414,9 +415,10 @@ class GopherDolma:
     def annotate_texts(self, shared: SharedTexts) -> pa.RecordBatch:
         texts = shared.of(self.kinds)
         numbers = texts.view(measure, self.version)
-        measures = {rule.measure for rule in self.rules}
-        values = {name: rounded(numbers[name]) for name in measures}
-        columns = judge_texts(self.rules, values, len(texts))
+        rules = self.rules
+        measures = list(dict.fromkeys(rule.measure for rule in rules))
+        values = dict(zip(measures, rounded(np.array([numbers[name] for name in measures])), strict=True))
+        columns = judge_texts(rules, values, len(texts))
         columns += [_column(numbers[name], SCHEMA.field(name).type) for name in NUMBERS]
         scattered = [texts.scatter(column) for column in columns]
         scattered[0] = scattered[0].fill_null(True)

@@ -153,7 +153,7 @@ def line_chunks(texts: TextBatch) -> Ints:
     return firsts
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _byte_hash(utf8, start, end):  # type: ignore[no-untyped-def]
     """Of utf8[start:end], not 0; eight bytes a step."""
     size = end - start

@@ -86,19 +86,6 @@ def start_grams(ids, low, high, work):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def repeated_words(words, work):  # type: ignore[no-untyped-def]
-    """Leaves of the numbered words those that occur more than once.  Returns how many places are left."""
-    _, _, at, grams, counts, _, _, _ = work
-    left = np.int64(0)
-    for k in range(words):
-        gram = grams[U(k)]
-        at[U(left)] = k
-        grams[U(left)] = gram
-        left += counts[U(gram)] > 1
-    return left
-
-
-@njit(error_model="numpy")
 def hash_bits(words):  # type: ignore[no-untyped-def]
     """Bits of the places in the bytes of `slots` by which pieces of a text of so many words are told apart: 16 places
     a word, so that few different ones share one."""
@@ -173,8 +160,7 @@ def longer_grams(left, work):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def pair_grams(ids, low, high, work):  # type: ignore[no-untyped-def]
-    """From the words ids[low:high] of a text to its 2-grams that may repeat, as `longer_grams` leaves them: in place
-    of `start_grams` and `repeated_words` where single words are not counted.
+    """From the words ids[low:high] of a text to its 2-grams that may repeat, as `longer_grams` leaves them.
 
     A pair is first told by a hash alone, so a few that do not repeat stay.  That is without branches: whether a pair
     repeats is not to be foreseen.

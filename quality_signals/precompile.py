@@ -1,40 +1,42 @@
-"""Compiles the kernels of the rule families once after installation, in several processes.
+"""Compiles the kernels of the rule families once after installation, on all processors.
 
-    python -m quality_signals.precompile [--processes N] [ANNOTATOR ...]
+    python -m quality_signals.precompile [--processes N] [MODULE ...]
 
-Without it the first run compiles what it calls, in one process.  Kernels are kept under the stamp of all kernels
-(`compiled`), so it is of use once an installation.  Each process takes the next family.  Processes that compile the
-same kernel at the same time do it twice and keep one of them.
+Without it the first run does (`kernel_cache`), and takes as long.  Kernels are kept under the stamp of all kernels
+(`compiled`), so it is of use once an installation.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 
-# The slowest to compile first; between them small ones that share little with the first, which compiles most of what
-# the others call too.
+from numba.core.registry import CPUDispatcher
+
+from quality_signals import kernel_cache, kernel_list
+from quality_signals.compiled import dispatcher
+
 FAMILIES = (
-    "gopher_repetition@datatrove",
-    "starcoder2@1",
-    "starcoder@1",
-    "code@1",
-    "stack_v2_pr@1",
-    "bad_words@datatrove",
-    "refinedweb@dclm",
     "rpv2@1",
-    "c4@tfds",
+    "gopher@datatrove",
+    "gopher_repetition@datatrove",
+    "c4_fineweb@datatrove",
+    "fineweb@datatrove",
     "c4@datatrove",
-    "gopher@dclm",
     "gopher@dolma",
     "c4@dolma",
-    "gopher@datatrove",
-    "fineweb@datatrove",
+    "gopher@dclm",
+    "refinedweb@dclm",
+    "c4@tfds",
     "mc4@1",
+    "bad_words@datatrove",
+    "bad_words@tfds",
+    "code@1",
+    "starcoder@1",
+    "starcoder2@1",
+    "stack_v2_pr@1",
 )
 # Short texts in which every branch that calls a kernel of its own is taken.
 SAMPLE = (
@@ -67,32 +69,51 @@ def compile_families(names: Sequence[str]) -> None:
             raise RuntimeError(f"{name}: {columns.num_rows} rows for {len(SAMPLE)} texts")
 
 
-def _compile_family(name: str) -> str | None:
-    """Why it was left out, where it was; raises RuntimeError with the family's name where it fails."""
-    try:
-        compile_families([name])
-    except ImportError as error:  # an extra that is not installed, which the message names
-        return f"{name} left out: {error}"
-    except Exception as error:
-        raise RuntimeError(f"{name}: {error}") from error
-    return None
+def record() -> list[str]:
+    """Writes the list of kernels anew: what all families call.  Raises ImportError where one needs an extra."""
+    from quality_signals.kernel_compiler import Kernel
+
+    compile_families(FAMILIES)
+    kernel_list.write(Kernel.called)
+    return []
+
+
+def compile_all(modules: Sequence[str], processes: int) -> list[str]:
+    """Compiles what is missing of these modules, and gives what could not be compiled, and why."""
+    helpers = [kernel_cache.helper(modules) for _ in range(processes - 1)]
+    failed = kernel_cache.compile_missing(modules)
+    for helper in helpers:
+        helper.wait()
+    # What a helper has left that was stopped, or that failed there.
+    return failed or kernel_cache.compile_missing(modules)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compile the kernels of the rule families.")
-    parser.add_argument("annotators", nargs="*", default=FAMILIES, metavar="ANNOTATOR")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=kernel_cache.processors())
+    parser.add_argument("--record", action="store_true", help="write the list of kernels anew, after a change of them")
+    parser.add_argument("--helper-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="only the kernels of these modules")
     options = parser.parse_args(arguments)
     if options.processes < 1:
         parser.error(f"--processes is {options.processes}, less than 1")
+    known = sorted({module for module, _, _ in kernel_list.entries()})
+    if unknown := sorted({*options.modules} - {*known}):
+        parser.error(f"no listed kernels in {', '.join(unknown)}; there are some in {', '.join(known)}")
+    modules = options.modules or known
+    if options.helper_of is not None:
+        kernel_cache.compile_missing(modules, backwards=True, parent=options.helper_of)
+        return 0
     begin = time.perf_counter()
-    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        left_out = [said for said in pool.map(_compile_family, options.annotators) if said]
-    for said in left_out:
-        print(said, file=sys.stderr)
-    seconds = time.perf_counter() - begin
-    print(f"{len(options.annotators) - len(left_out)} families compiled in {seconds:.1f} s")
-    return 0
+    if dispatcher() is CPUDispatcher:  # a version of numba that compiles what is called
+        compile_families(FAMILIES)
+        failed = []
+    else:
+        failed = record() if options.record else compile_all(modules, options.processes)
+    for each in failed:
+        print(each, file=sys.stderr)
+    print(f"Kernels {'listed' if options.record else 'compiled'} in {time.perf_counter() - begin:.1f} s")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

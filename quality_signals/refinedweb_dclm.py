@@ -58,7 +58,7 @@ STEPS = {
 }
 EDIT_RULES = (*STEPS, "strip")
 
-MAX_UPPERCASE = 0.5
+MAX_UPPERCASE = 0.5  # `_is_quiet` compares twice the capitals
 MAX_DIGITS = 0.999999
 MIN_WORDS = 2
 MAX_WORDS = 10  # of a line in which the last three steps look
@@ -104,7 +104,7 @@ def _phrases() -> tuple[Any, Any, Any, Any, Any]:
     )
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _same(c, lower):  # type: ignore[no-untyped-def]
     """Whether a character matches a lower-case ASCII one under re.IGNORECASE."""
     if c < 128:
@@ -114,7 +114,7 @@ def _same(c, lower):  # type: ignore[no-untyped-def]
     return (lower == 115 and c == 0x17F) or (lower == 107 and c == 0x212A)
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _stands(points, at, end, phrase):  # type: ignore[no-untyped-def]
     """Whether `phrase` stands at `at`, in any case, before `end`."""
     if at + len(phrase) > end:
@@ -232,7 +232,7 @@ def _count(chars, n, table):  # type: ignore[no-untyped-def]
     return words, tokens
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _may_stand(step, points, start, end, phrase):  # type: ignore[no-untyped-def]
     """Whether a step may cut something from a line that is whole; spares most lines the closer look."""
     if step == READ_MORE:
@@ -285,22 +285,34 @@ def _cut_phrase(step, chars, n, places, cut, table, phrase):  # type: ignore[no-
     return times, times > 0
 
 
-@njit(error_model="numpy")
-def _is_quiet(points, start, end, inner_start, inner_end, row, more, sign):  # type: ignore[no-untyped-def]
-    """Whether no step can act on a line, with all of its white space around or some of it; row: its counts."""
+@njit(error_model="numpy", forceinline=True)
+def _is_quiet(points, start, end, inner_start, inner_end, counts, line, table, more, sign, counted, counted_ends):  # type: ignore[no-untyped-def]
+    """Whether no step can act on a line, with all of its white space around or some of it."""
     if start == end:
         return True
-    if row[LINE_DIGITS] or row[LINE_CART] or row[LINE_WORDS] < MIN_WORDS:
+    inner = inner_end - inner_start
+    words = counts[line, LINE_WORDS]
+    digits = counts[line, LINE_DIGITS]
+    if words < MIN_WORDS or 2 * counts[line, LINE_UPPER] > inner:
         return False
-    if row[LINE_UPPER] / (inner_end - inner_start) > MAX_UPPERCASE:
-        return False
-    if row[LINE_WORDS] > MAX_WORDS:
+    if digits:
+        if digits / inner > MAX_DIGITS:
+            return False
+        if not 97 <= points[inner_start] | np.uint32(32) <= 122:  # a counter begins with a digit
+            if _is_counter(points, inner_start, inner_end, table, counted, counted_ends):
+                return False
+    if words > MAX_WORDS:
         return True
+    if counts[line, LINE_CART]:
+        return False
+    # The first letters of "read more" and "sign-in" (the long s is an s in any case) tell for nearly all lines.
     for at in range(inner_end, end + 1):  # where it may end
-        if _may_stand(READ_MORE, points, start, at, more):
+        place = at - len(more) - 3
+        if place >= start and points[place] | np.uint32(32) == 114 and _may_stand(READ_MORE, points, start, at, more):
             return False
     for at in range(start, inner_start + 1):
-        if _may_stand(SIGN_IN, points, at, end, sign):
+        c = points[at] | np.uint32(32)
+        if (c == 115 or c == 0x17F) and _may_stand(SIGN_IN, points, at, end, sign):
             return False
     return True
 
@@ -340,8 +352,9 @@ def _correct(points, offsets, table, first, starts, ends, inner_starts, inner_en
             out[0] += counts[line, LINE_TOKENS]
             watch[watched] = line
             watched += not _is_quiet(
-                points, starts[line], ends[line], inner_starts[line], inner_ends[line], counts[line], more, sign
-            )
+                points, starts[line], ends[line], inner_starts[line], inner_ends[line], counts, line, table,
+                more, sign, counted, counted_ends,
+            )  # fmt: skip
         left = high - low
         for step in range(7):
             for number in range(watched):

@@ -61,15 +61,15 @@ def word_sights(words: TextBatch) -> npt.NDArray[np.uint64]:
 def _word_sums(utf8, offsets, sums):  # type: ignore[no-untyped-def]
     for word in range(len(offsets) - 1):
         total = U(0)
-        for k in range(U(offsets[word]), U(offsets[word + 1])):
-            total = total * _BASE + U(utf8[k]) + U(1)
+        for k in range(offsets[word + 1] - 1, offsets[word] - 1, -1):
+            total = total * _BASE + U(utf8[U(k)]) + U(1)
         sums[word, 0] = total
         sums[word, 1] = offsets[word + 1] - offsets[word]
 
 
 def word_sums(words: TextBatch) -> npt.NDArray[np.uint64]:
     """Facts of `strings.Strings`, [words, 2]: the bytes, each one more than it is, as the digits of a number of the
-    base; and how many they are."""
+    base, the first lowest; and how many they are."""
     sums = np.empty((len(words), 2), np.uint64)
     _word_sums(words.utf8, words.byte_offsets, sums)
     return sums
@@ -77,17 +77,19 @@ def word_sums(words: TextBatch) -> npt.NDArray[np.uint64]:
 
 @lru_cache(maxsize=1)
 def _powers() -> npt.NDArray[np.uint64]:
-    """The base to 0, 1, 2, ..."""
-    return np.cumprod(np.append(U(1), np.full(_POWERS - 1, _BASE)), dtype=np.uint64)
+    """[2, _POWERS]: the base to 0, 1, 2, ..., and to 0, -1, -2, ...: an odd number has an inverse modulo 2^64."""
+    bases = np.array([[_BASE], [pow(int(_BASE), -1, 1 << 64)]], np.uint64)
+    ones = np.ones((2, 1), np.uint64)
+    return np.cumprod(np.append(ones, np.repeat(bases, _POWERS - 1, axis=1), axis=1), axis=1, dtype=np.uint64)
 
 
 @njit(error_model="numpy")
 def _power(size, powers):  # type: ignore[no-untyped-def]
-    """The base to the power of `size`."""
+    """powers[1] to the power of `size`."""
     if size < len(powers):
         return powers[U(size)]
     found = U(1)
-    square = _BASE
+    square = powers[1]
     while size:
         if size & 1:
             found *= square
@@ -167,22 +169,25 @@ def _repeats(ids, words, strings, powers, work, room, repeated):  # type: ignore
     strings, work, room: see `_of_texts`.
     """
     sights, word_sums, lengths, utf8, bounds = strings
-    slots, used, places, sums, sizes = room
+    slots, used, places, sums, sizes, inverses = room
     repeated[:] = 0
     if words < 5:
         return
     count = _places(ids, words, sights, work, sums, places)
     if count < 2:
         return
-    # The bytes of the words a, ..., b - 1 written together have the hash sums[b] - sums[a] * base ** their number.
-    total = U(0)
-    at = U(0)
+    # The bytes of the words a, ..., b - 1 written together have the hash (sums[b] - sums[a]) * inverses[a].
+    total = at = U(0)
+    power = inverse = U(1)
     for i in range(words):
         row = U(ids[U(i)])
         sums[U(i)] = total
         sizes[U(i)] = at
+        inverses[U(i)] = inverse
         size = word_sums[row, 1]
-        total = total * _power(size, powers) + word_sums[row, 0]
+        total += power * word_sums[row, 0]
+        power *= _power(size, powers[0])
+        inverse *= _power(size, powers[1])
         at += size
     sums[U(words)] = total
     sizes[U(words)] = at
@@ -190,21 +195,38 @@ def _repeats(ids, words, strings, powers, work, room, repeated):  # type: ignore
     while capacity < 2 * count:
         capacity *= 2
     mask = U(capacity - 1)
+    bits = hash_bits(count)
+    seen = work.slots.view(np.uint8)[: np.int64(1) << np.int64(bits)]
+    shift = U(64) - bits
+    hashes, kept = work.pairs, work.at
     for n in range(5, 11):
+        while count and places[U(count - 1)] + n > words:
+            count -= 1
+        # Most n-grams stand alone, and which do is not to be foreseen: those of which no other has the hash go first.
+        seen[:] = 0
+        for number in range(count):
+            i = U(places[U(number)])
+            h = (sums[i + U(n)] - sums[i]) * inverses[i]
+            hashes[U(number)] = h
+            seen[h >> shift] = min(seen[h >> shift] + 1, 2)
+        left = np.int64(0)
+        for number in range(count):
+            h = hashes[U(number)]
+            kept[U(left)] = places[U(number)]
+            hashes[U(left)] = h
+            left += seen[h >> shift] > 1
         if used[0] + words >= 1 << 32:
             slots[:] = U(0)
             used[0] = 0
         base = U(used[0])
         behind = 0
-        for number in range(count):
-            i = np.int64(places[U(number)])
+        for number in range(left):
+            i = np.int64(kept[U(number)])
             if i < behind:
                 continue
             end = i + n
-            if end > words:
-                break
             size = sizes[U(end)] - sizes[U(i)]
-            h = mix(sums[U(end)] - sums[U(i)] * _power(size, powers))
+            h = mix(hashes[U(number)])
             slot = h & mask
             tag = h >> _HALF
             other = np.int64(-1)
@@ -223,6 +245,7 @@ def _repeats(ids, words, strings, powers, work, room, repeated):  # type: ignore
             else:
                 slots[slot] = tag << _HALF | (base + U(i + 1))
         used[0] += words
+    seen[:] = 0
 
 
 @njit(error_model="numpy")
@@ -230,7 +253,7 @@ def _of_texts(ids, offsets, strings, powers, work, room, top, repeated):  # type
     """strings: of all words `word_sights`, `word_sums`, code points, and `Strings.utf8` and `bounds`.
     work: of `ngrams.workspace`.  room: slots [power of two] uint64, zeros: the upper half of a hash, and the place
     of a word one more than `used[0]`, which what is left of others does not reach; used [1] int64; and with room for
-    one more than the words of the longest text: places int32, sums and sizes uint64."""
+    one more than the words of the longest text: places int32, sums, sizes and inverses uint64."""
     lengths = strings[2]
     for text in range(len(offsets) - 1):
         low = offsets[text]
@@ -270,6 +293,7 @@ def count_repeated(ids: Ids, offsets: Ints, words: Strings) -> tuple[Ints, Ints]
         np.zeros(max(8, 1 << (2 * most).bit_length()), np.uint64),
         np.zeros(1, np.int64),
         room(most + 1, np.int32),
+        room(most + 1, np.uint64),
         room(most + 1, np.uint64),
         room(most + 1, np.uint64),
     )

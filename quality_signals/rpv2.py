@@ -24,7 +24,8 @@ from quality_signals.codepoints import room
 from quality_signals.families import ratios
 from quality_signals.line_views import line_chunks, split_lines
 from quality_signals.ngrams import workspace
-from quality_signals.rpv2_lists import STOP_LANGUAGES, PhraseTable, Same, ldnoobw_table
+from quality_signals.packed_counts import PackedCounts
+from quality_signals.rpv2_lists import STOP_LANGUAGES, ListedPhrases, Phrases, ldnoobw_lists, listed_phrases
 from quality_signals.text_batch import SharedTexts, TextBatch
 from quality_signals.views import numbered_norm_words, raw_lines
 
@@ -32,6 +33,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("score", pa.float64())]))
+_SPAN_FIELDS = list(SPANS.value_type)
 
 # What cc_net knew of a document, copied from its `meta` (app/src/core/worker.py).
 CCNET_SIGNALS = {
@@ -91,6 +93,13 @@ def _schema(flat: bool) -> pa.Schema:
 SCHEMA = _schema(flat=False)
 FLAT_SCHEMA = _schema(flat=True)
 
+# Ratios that are 0 where there is no whole; others are null.
+_ZERO_WITHOUT = (
+    "rps_doc_curly_bracket",
+    *(f"rps_doc_frac_chars_dupe_{n}grams" for n in range(5, 11)),
+    *(f"rps_doc_frac_chars_top_{n}gram" for n in range(2, 5)),
+    "rps_doc_lorem_ipsum",
+)
 _DECIMALS = 8  # of every ratio, by Python's round
 _LARGEST = 4e7  # that the kernel rounds
 _LONGEST = 2**31 - 1  # characters: offsets are int32
@@ -98,10 +107,11 @@ _LONGEST = 2**31 - 1  # characters: offsets are int32
 
 def round8(values: Floats) -> Floats:
     """Python's round(x, 8) of values that are not negative; NaN stays."""
-    rounded: Floats = kernels.round8(values)
-    for i in np.flatnonzero(values > _LARGEST):
-        rounded[i] = round(float(values[i]), _DECIMALS)
-    return rounded
+    flat = values.ravel()
+    rounded: Floats = kernels.round8(flat)
+    for i in np.flatnonzero(flat > _LARGEST):
+        rounded[i] = round(float(flat[i]), _DECIMALS)
+    return rounded.reshape(values.shape)
 
 
 def _or_zero(values: Floats) -> Floats:
@@ -123,7 +133,7 @@ def list_numbers(texts: TextBatch, names: Sequence[str], default: str | None) ->
 
 
 def document_scores(
-    texts: TextBatch, stop_lists: npt.NDArray[np.int32], banned: PhraseTable, banned_lists: npt.NDArray[np.int32]
+    texts: TextBatch, stop_lists: npt.NDArray[np.int32], banned: Phrases, banned_lists: npt.NDArray[np.int32]
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """The signals that need nothing but text: of the documents [texts] (NaN is null), and of the lines [lines] of
     `views.raw_lines`.
@@ -135,23 +145,18 @@ def document_scores(
     found, lines = texts.view(chunks), texts.view(raw_lines)
     known = found.vocabulary
     counts = np.empty((size, kernels.RAW_COUNTS), np.int64)
-    of_lines = room(5 * len(lines.ends), np.int32).reshape(len(lines.ends), 5)
-    terminal, bullet = room(len(lines.ends), np.float64), room(len(lines.ends), np.float64)
-    spans = (texts.points, found.ids, found.starts, found.ends, texts.view(line_chunks))
-    offsets = (texts.view(split_lines).offsets, lines.offsets)
+    of_lines = room(6 * len(lines.ends), np.float64).reshape(6, len(lines.ends))
+    offsets = (texts.view(line_chunks), texts.view(split_lines).offsets, lines.offsets)
     for number in np.unique(stop_lists).tolist():
-        facts = known.chunks.facts(kernels.chunk_facts, number)
+        packed: PackedCounts = known.remembered(PackedCounts, kernels.chunk_facts, number)
         kernels.measure_chunks(
-            *spans, *offsets, stop_lists, number, facts, kernels.BULLETS, kernels.TERMINALS,
-            counts, of_lines, terminal, bullet,
-        )  # fmt: skip
+            found.ids, *offsets, lines.ends, stop_lists, number, *packed.of(known.chunks), counts, of_lines
+        )
     ids, first = texts.view(numbered_norm_words)
     listed = np.zeros(size, np.int64)
     for number in np.unique(banned_lists[banned_lists >= 0]).tolist():
-        flags = known.words.facts(kernels.head_flags, Same(banned), number)
-        kernels.measure_listed(
-            ids, first, known.words.utf8, known.words.bounds, flags, banned, banned_lists, number, listed
-        )
+        phrases: ListedPhrases = known.remembered(listed_phrases, banned, number)
+        kernels.measure_listed(ids, first, *phrases, banned_lists, number, listed)
     most = int(np.diff(first).max(initial=0)) + 1
     distinct, entropy = np.empty(size, np.int64), np.empty(size)
     top, dupe = np.empty((size, 3), np.int64), np.empty((size, 6), np.int64)
@@ -162,43 +167,38 @@ def document_scores(
     words, chars, lorems = (counts[:, k] for k in (kernels.NORM_WORDS, kernels.NORM_CHARS, kernels.LOREMS))
     joined = chars + np.maximum(words - 1, 0)
     raw_words = counts[:, kernels.WORDS]
-    line_counts = np.diff(lines.offsets)
-
-    def ratio(part: Ints, whole: Ints) -> Floats:
-        return round8(ratios(part, whole))
-
+    # Parts and wholes of the ratios; of all texts and all signals at once.
+    of = {
+        "rps_doc_curly_bracket": (counts[:, kernels.CURLY], texts.lengths),
+        "rps_doc_frac_all_caps_words": (counts[:, kernels.CAPITALS], raw_words),
+        **{f"rps_doc_frac_chars_dupe_{n}grams": (dupe[:, n - 5], chars) for n in range(5, 11)},
+        **{f"rps_doc_frac_chars_top_{n}gram": (top[:, n - 2], chars) for n in range(2, 5)},
+        "rps_doc_frac_lines_end_with_ellipsis": (counts[:, kernels.ELLIPSIS_LINES], np.diff(lines.offsets)),
+        "rps_doc_frac_no_alph_words": (counts[:, kernels.ALPHABETIC], raw_words),
+        "rps_doc_frac_unique_words": (distinct, words),
+        "rps_doc_lorem_ipsum": (lorems, joined),
+        "rps_doc_mean_word_length": (chars, words),
+        "rps_doc_stop_word_fraction": (counts[:, kernels.LISTED], raw_words),
+        "rps_doc_symbol_to_word_ratio": (counts[:, kernels.SYMBOLS], raw_words),
+        "rps_doc_unigram_entropy": (entropy, np.ones(size)),
+    }
+    parts, wholes = (np.array(each, np.float64) for each in zip(*of.values(), strict=True))
+    found_ratios = dict(zip(of, ratios(parts, wholes), strict=True))
+    alphabetic = found_ratios["rps_doc_frac_no_alph_words"]
+    np.subtract(1.0, alphabetic, out=alphabetic)
+    document = dict(zip(of, round8(np.stack(list(found_ratios.values()))), strict=True))
+    for name in _ZERO_WITHOUT:
+        _or_zero(document[name])
     # A text with normalised words has raw words, so only the guard of the reference gives 0 here.
-    stop = np.where(words > 0, ratio(counts[:, kernels.LISTED], raw_words), 0.0)
-    stop[stop_lists < 0] = np.nan
-    document = {
-        "rps_doc_curly_bracket": _or_zero(ratio(counts[:, kernels.CURLY], texts.lengths)),
-        "rps_doc_frac_all_caps_words": ratio(counts[:, kernels.CAPITALS], raw_words),
-        **{f"rps_doc_frac_chars_dupe_{n}grams": _or_zero(ratio(dupe[:, n - 5], chars)) for n in range(5, 11)},
-        **{f"rps_doc_frac_chars_top_{n}gram": _or_zero(ratio(top[:, n - 2], chars)) for n in range(2, 5)},
-        "rps_doc_frac_lines_end_with_ellipsis": ratio(counts[:, kernels.ELLIPSIS_LINES], line_counts),
-        "rps_doc_frac_no_alph_words": round8(1.0 - ratios(counts[:, kernels.ALPHABETIC], raw_words)),
-        "rps_doc_frac_unique_words": ratio(distinct, words),
+    document["rps_doc_stop_word_fraction"][words == 0] = 0.0
+    document["rps_doc_stop_word_fraction"][stop_lists < 0] = np.nan
+    document["rps_doc_unigram_entropy"][words == 0] = np.nan
+    document |= {
         "rps_doc_ldnoobw_words": listed.astype(np.float64),
-        "rps_doc_lorem_ipsum": _or_zero(ratio(lorems, joined)),
-        "rps_doc_mean_word_length": ratio(chars, words),
         "rps_doc_num_sentences": counts[:, kernels.SENTENCES].astype(np.float64),
-        "rps_doc_stop_word_fraction": stop,
-        "rps_doc_symbol_to_word_ratio": ratio(counts[:, kernels.SYMBOLS], raw_words),
-        "rps_doc_unigram_entropy": np.where(words > 0, round8(entropy), np.nan),
         "rps_doc_word_count": words.astype(np.float64),
     }
-    upper, line_words, numeric, joined_line, scripts = of_lines.T
-    line_length = np.maximum(joined_line, 1)  # 0 / 1 where a normalised line is empty
-    raw_length = np.diff(lines.ends, prepend=0)
-    per_line = {
-        "rps_lines_ending_with_terminal_punctution_mark": terminal,
-        "rps_lines_javascript_counts": scripts.astype(np.float64),
-        "rps_lines_num_words": line_words.astype(np.float64),
-        "rps_lines_numerical_chars_fraction": round8(numeric / line_length),
-        "rps_lines_start_with_bulletpoint": bullet,
-        "rps_lines_uppercase_letter_fraction": round8(upper / raw_length),
-    }
-    return document, per_line
+    return document, dict(zip(LINE_SIGNALS, of_lines, strict=True))
 
 
 def ccnet_scores(texts: TextBatch) -> dict[str, Floats]:
@@ -250,22 +250,22 @@ def _blocked(texts: TextBatch, folder: str) -> Floats:
     return np.array(found, np.float64)
 
 
-def _spans(offsets: Ints, starts: pa.Array, ends: pa.Array, scores: pa.Array) -> pa.ListArray:
-    spans = pa.StructArray.from_arrays([starts, ends, scores], fields=list(SPANS.value_type))
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), spans, type=SPANS)
+def _spans(offsets: pa.Array, starts: pa.Array, ends: pa.Array, scores: pa.Array) -> pa.ListArray:
+    spans = pa.StructArray.from_arrays([starts, ends, scores], fields=_SPAN_FIELDS)
+    return pa.ListArray.from_arrays(offsets, spans, type=SPANS)
 
 
 def _line_columns(texts: TextBatch, scores: dict[str, Floats]) -> list[pa.Array]:
     lines = texts.view(raw_lines)
     before = np.repeat(texts.offsets[:-1], np.diff(lines.offsets))
     starts, ends = (lines.starts - before).astype(np.int32), (lines.ends - before).astype(np.int32)
-    bounds = pa.array(starts), pa.array(ends)
+    bounds = pa.array(lines.offsets.astype(np.int32)), pa.array(starts), pa.array(ends)
     columns = []
     for name in LINE_SIGNALS:
         if name == "rps_lines_start_with_bulletpoint":
             columns.append(_bullet_column(lines.offsets, starts, ends, scores[name]))
         else:
-            columns.append(_spans(lines.offsets, *bounds, pa.array(scores[name])))
+            columns.append(_spans(*bounds, pa.array(scores[name])))
     return columns
 
 
@@ -275,11 +275,13 @@ def _bullet_column(
     """As the other line columns, but a text without lines, which is empty, has one span without score: the
     reference's quirk."""
     bare = offsets[1:] == offsets[:-1]
+    if not bare.any():
+        return _spans(*(pa.array(column) for column in (offsets.astype(np.int32), starts, ends, score)))
     at = offsets[:-1][bare]
     shifted = np.append(0, offsets[1:] + np.cumsum(bare))
     score = np.insert(score, at, np.nan)
     return _spans(
-        shifted,
+        pa.array(shifted.astype(np.int32)),
         pa.array(np.insert(starts, at, 0)),
         pa.array(np.insert(ends, at, 0)),
         pa.array(score, mask=np.isnan(score)),
@@ -327,7 +329,7 @@ class RedPajamaV2:
         document, lines = document_scores(
             texts,
             list_numbers(texts, STOP_LANGUAGES, self.default_language),
-            ldnoobw_table(self.ldnoobw == "fixed"),
+            ldnoobw_lists(self.ldnoobw == "fixed"),
             list_numbers(texts, wordlists.LDNOOBW_LANGUAGES, self.default_language),
         )
         document |= ccnet_scores(texts)
@@ -336,7 +338,7 @@ class RedPajamaV2:
         schema = self.schema
         starts = pa.array(np.zeros(len(texts), np.int32))
         ends = pa.array(texts.lengths.astype(np.int32))
-        one_each = np.arange(len(texts) + 1)
+        one_each = pa.array(np.arange(len(texts) + 1, dtype=np.int32))
         columns = []
         for name in CCNET_SIGNALS | DOCUMENT_SIGNALS:
             scores = pa.array(document[name], mask=np.isnan(document[name]))

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from quality_signals.codepoints import LOWER, UPPER, WORD, class_table, equal_ranges
 from quality_signals.compiled import njit
-from quality_signals.ngrams import longer_grams, repeated_grams, repeated_words, start_grams, top_gram
-from quality_signals.rpv2_lists import Same, in_list, stop_table
+from quality_signals.ngrams import longer_grams, pair_grams, repeated_grams, start_grams, top_gram
+from quality_signals.packed_counts import BIG, LANES, MOST, add_to, bits_of, place_of, take_out
+from quality_signals.rpv2_lists import in_list, stop_table
 from quality_signals.text_batch import TextBatch
 from quality_signals.views import PACKED_CHARS, U, norm_words, word_key
 
@@ -23,6 +24,7 @@ SYMBOL = 64  # counted: # { } . and the ellipsis
 ELLIPSIS = 0x2026
 # RedPajama-Data app/src/core/quality_signals/lines.py: bullets and end marks of the line signals.
 BULLETS = np.array([0x2022, 0x2023, 0x25B6, 0x25C0, 0x25E6, 0x25A0, 0x25A1, 0x25AA, 0x25AB, 0x2013], dtype=np.uint32)
+_LEAST_BULLET = np.uint32(BULLETS.min())
 TERMINALS = np.array([ord(c) for c in ".!?\u201d"], dtype=np.uint32)
 
 # Columns of the counts of `measure_chunks`: WordPunct words, those with an ASCII letter, in capitals, in the list;
@@ -46,19 +48,25 @@ def raw_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-# Columns of the facts of a chunk: those above up to CURLY, its capitals, and what it does to a sentence.
-_UPPER, _GOES_ON, _STATE = 7, 8, 9
+# Columns of the facts of a chunk: those above up to CURLY; of its normalised form numeric characters, characters, and
+# whether it is a word; its capitals; and bits, twice.  What is asked of lines is in the second half.
+_NUMERIC, _CHARS, _IS_WORD, _UPPER, _ENDS, _BITS = 8, 9, 10, 11, 14, 15
+_FACTS = 16
+# Where a chunk ends in a terminal mark, begins with a bullet, ends in an ellipsis.
+_TERMINAL, _BULLET, _DOTS = 1, 2, 4
+# What the chunk does to a sentence; what it is or may be a part of.
+_GOES_ON, _KEEPS, _OPENS = 1, 2, 4
+_JAVASCRIPT, _LOREM, _IPSUM = 8, 16, 32
+_SOUGHT = _JAVASCRIPT | _LOREM | _IPSUM
 _SAME, _INSIDE, _OUTSIDE = 0, 1, 2
-# And of its normalised form: numeric characters, characters, whether it is a word, what it is or may be a part of.
-_NUMERIC, _CHARS, _IS_WORD, _SOUGHT = range(10, 14)
-_FACTS = 16  # a cache line
-_JAVASCRIPT, _LOREM, _IPSUM = 1, 2, 4
+_LANE = U(0xFFFF)
+_IS_WORD_SHIFT, _ENDS_SHIFT = U(8 * (_IS_WORD - LANES)), U(8 * (_ENDS - LANES))
 _JAVASCRIPT_POINTS = np.frombuffer("javascript".encode("utf-32-le"), np.uint32).copy()
 _LOREM_POINTS = np.frombuffer("loremipsum".encode("utf-32-le"), np.uint32).copy()
 
 
 @njit(error_model="numpy")
-def _chunk_facts(points, offsets, table, stops, stop_list, facts):  # type: ignore[no-untyped-def]
+def _chunk_facts(points, offsets, table, stops, stop_list, bullets, terminals, facts):  # type: ignore[no-untyped-def]
     longest = stops.longest
     for chunk in range(len(offsets) - 1):
         i = offsets[chunk]
@@ -137,19 +145,29 @@ def _chunk_facts(points, offsets, table, stops, stop_list, facts):  # type: igno
         facts[chunk, SYMBOLS] = symbols
         facts[chunk, CURLY] = curly
         facts[chunk, _UPPER] = upper
-        facts[chunk, _GOES_ON] = goes_on
-        facts[chunk, _STATE] = state
+        start = offsets[chunk]
+        last = points[U(end - 1)]
+        dots3 = last == 46 and end - start >= 3 and points[U(end - 2)] == 46 and points[U(end - 3)] == 46
+        ends = _DOTS * (dots3 or last == ELLIPSIS)
+        for mark in terminals:
+            ends |= _TERMINAL * (last == mark)
+        if points[U(start)] >= _LEAST_BULLET:
+            for mark in bullets:
+                ends |= _BULLET * (points[U(start)] == mark)
+        facts[chunk, _ENDS] = ends
+        facts[chunk, _BITS] = _GOES_ON * goes_on + _KEEPS * (state == _SAME) + _OPENS * (state == _INSIDE)
 
 
 def chunk_facts(chunks: TextBatch, stop_list: int) -> npt.NDArray[np.int32]:
     """Facts of `strings.Strings`, [chunks, _FACTS], of WordPunct words (`\\w+|[^\\w\\s]+`) and sentences
     (`\\b[^.!?]+[.!?]*`): words, those with an ASCII letter, in capitals (str.isupper) and in the list (of
-    `rpv2_lists.stop_table`; -1: none); sentences that begin outside of one; # and ellipses; { and }; characters with
-    str.isupper; whether the first sentence may be one that goes on; whether none changes, or a sentence is open or
-    closed behind the chunk.  And of what normalisation leaves: numeric characters; characters; whether it is a word or
-    nothing; whether it is "javascript", ends in "lorem" or begins with "ipsum"."""
+    `rpv2_lists.stop_table`; -1: none); sentences that begin outside of one; # and ellipses; { and }.  Of what
+    normalisation leaves: numeric characters; characters; whether it is a word or nothing.  Characters with
+    str.isupper.  Bits: where it ends in a terminal mark, begins with a bullet, ends in an ellipsis.  And bits: whether
+    the first sentence may be one that goes on; whether none begins or ends; whether one is open behind the chunk;
+    whether it is "javascript", ends in "lorem" or begins with "ipsum"."""
     facts = np.zeros((len(chunks), _FACTS), np.int32)
-    _chunk_facts(chunks.points, chunks.offsets, raw_table(), stop_table(), stop_list, facts)
+    _chunk_facts(chunks.points, chunks.offsets, raw_table(), stop_table(), stop_list, BULLETS, TERMINALS, facts)
     norm = chunks.view(norm_words)
     spans = (norm.points, norm.starts, norm.ends, norm.offsets, norm.line_numeric)
     _norm_facts(*spans, _JAVASCRIPT_POINTS, _LOREM_POINTS, facts)
@@ -163,170 +181,174 @@ def _norm_facts(norm, starts, ends, offsets, numeric, javascript, lorem, facts):
         facts[chunk, _NUMERIC] = numeric[chunk]
         facts[chunk, _CHARS] = 0
         facts[chunk, _IS_WORD] = offsets[chunk + 1] - offsets[chunk]
-        facts[chunk, _SOUGHT] = 0
         for word in range(offsets[chunk], offsets[chunk + 1]):  # one, or none
             start, end = starts[word], ends[word]
             size = end - start
             facts[chunk, _CHARS] = size
             if size == len(javascript) and equal_ranges(norm, start, javascript, 0, size):
-                facts[chunk, _SOUGHT] = _JAVASCRIPT
+                facts[chunk, _BITS] |= _JAVASCRIPT
             if size >= half:
                 if equal_ranges(norm, end - half, lorem, 0, half):
-                    facts[chunk, _SOUGHT] |= _LOREM
+                    facts[chunk, _BITS] |= _LOREM
                 if equal_ranges(norm, start, lorem, half, half):
-                    facts[chunk, _SOUGHT] |= _IPSUM
+                    facts[chunk, _BITS] |= _IPSUM
+
+
+@njit(error_model="numpy", forceinline=True)
+def _round8(x):  # type: ignore[no-untyped-def]
+    """Python's round(x, 8) of a float64 value from 0 to 4e7; NaN stays.
+
+    k / 1e8 is the double nearest to k hundred-millionths, so only the choice of k matters.  Where the rounded product
+    with 1e8 lies half way, its exact error (by Dekker's product) decides, and where there is none, the even k.
+    """
+    scaled = x * 1e8
+    k = np.rint(scaled)
+    rest = scaled - k
+    if abs(rest) == 0.5:
+        # 1e8 has 27 bits: it is its own high half, so only x is split.
+        c = x * 134217729.0
+        high = c - (c - x)
+        low = x - high
+        error = (high * 1e8 - scaled) + low * 1e8
+        if rest > 0 and error > 0:
+            k += 1.0
+        elif rest < 0 and error < 0:
+            k -= 1.0
+    return k / 1e8
 
 
 @njit(error_model="numpy")
-def measure_chunks(
-    points, ids, starts, ends, firsts, split_offsets, raw_offsets, lists, stop_list, facts, bullets, terminals,
-    counts, lines, terminal, bullet,
-):  # fmt: skip
+def round8(values):  # type: ignore[no-untyped-def]
+    """`_round8` of each."""
+    rounded = np.empty(len(values), np.float64)
+    for i in range(len(values)):
+        rounded[i] = _round8(values[i])
+    return rounded
+
+
+@njit(error_model="numpy", forceinline=True)
+def _ends_of(packed, big, chunk):  # type: ignore[no-untyped-def]
+    number = packed[chunk, 1]
+    if bits_of(number) & U(BIG):
+        return np.int64(big[place_of(number), _ENDS])
+    return np.int64(number >> _ENDS_SHIFT & U(0xFF))
+
+
+@njit(error_model="numpy")
+def measure_chunks(ids, firsts, split_offsets, raw_offsets, raw_ends, lists, stop_list, packed, big, counts, lines):
     # type: ignore[no-untyped-def]
     """Sums of the facts over the chunks of the texts whose stop list this is.
 
-    firsts, split_offsets: of `line_views.line_chunks` and `split_lines`; raw_offsets: of `views.raw_lines`.
+    packed, big: of `packed_counts.PackedCounts` of `chunk_facts`.
+    firsts, split_offsets: of `line_views.line_chunks` and `split_lines`; raw_offsets, raw_ends: of `views.raw_lines`.
     counts    [texts, RAW_COUNTS] int64 is filled
-    lines     [lines, 5] int32 is filled: characters with str.isupper; of the normalised line words, numeric characters
-              and all; and words equal to "javascript"
-    terminal, bullet  [lines] float64 are filled: 1.0 where the line ends in a terminal mark, starts with a bullet
+    lines     [6, lines] float64 is filled: the signals of lines in their order, see `rpv2.LINE_SIGNALS`
     """
+    of_text = np.empty(LANES, np.int64)
     for text in range(len(raw_offsets) - 1):
         if lists[text] != stop_list:
             continue
-        words = alphabetic = capitals = listed = sentences = symbols = curly = ellipsis_lines = np.int64(0)
-        norm_words = chars = lorems = np.int64(0)
-        inside = False
-        head = np.int32(0)
+        of_text[:] = 0
+        even = odd = U(0)
+        added = np.int64(0)  # numbers in these sums
+        going_on = ellipsis_lines = lorems = norm_words = norm_chars = np.int64(0)
+        inside = head = U(0)
         shift = split_offsets[text] - raw_offsets[text]
+        line_start = raw_ends[raw_offsets[text] - 1] if raw_offsets[text] else np.int64(0)
         for line in range(raw_offsets[text], raw_offsets[text + 1]):
             first = firsts[line + shift]
             last = firsts[line + shift + 1]
-            upper = line_words = numeric = line_chars = scripts = np.int32(0)
-            for k in range(U(first), U(last)):
-                chunk = U(ids[k])
-                words += facts[chunk, WORDS]
-                alphabetic += facts[chunk, ALPHABETIC]
-                capitals += facts[chunk, CAPITALS]
-                listed += facts[chunk, LISTED]
-                symbols += facts[chunk, SYMBOLS]
-                curly += facts[chunk, CURLY]
-                upper += facts[chunk, _UPPER]
-                state = facts[chunk, _STATE]
-                sentences += facts[chunk, SENTENCES] - (facts[chunk, _GOES_ON] & inside)
-                inside = (state == _INSIDE) | ((state == _SAME) & inside)
-                is_word = facts[chunk, _IS_WORD]
-                line_words += is_word
-                numeric += facts[chunk, _NUMERIC]
-                line_chars += facts[chunk, _CHARS]
-                sought = facts[chunk, _SOUGHT]
-                if sought:
-                    scripts += sought & _JAVASCRIPT
-                    lorems += (sought & _IPSUM) != 0 and (head & _LOREM) != 0
-                if is_word:
-                    head = sought
-            norm_words += line_words
-            chars += line_chars
-            lines[line, 0] = upper
-            lines[line, 1] = line_words
-            lines[line, 2] = numeric
-            lines[line, 3] = max(line_chars + line_words - 1, 0)
-            lines[line, 4] = scripts
-            terminal[line] = 0.0
-            bullet[line] = 0.0
+            scripts = np.int64(0)
+            numeric = chars = words = upper = np.int64(0)
+            for part in range(first, last, MOST):
+                stop = min(part + MOST, last)
+                if added + stop - part > MOST:
+                    take_out(even, odd, of_text, 0)
+                    even = odd = U(0)
+                    added = 0
+                added += stop - part
+                line_even = line_odd = U(0)
+                for k in range(U(part), U(stop)):
+                    chunk = U(ids[k])
+                    low_counts, high_counts = packed[chunk, 0], packed[chunk, 1]
+                    bits = bits_of(high_counts)
+                    is_word = high_counts >> _IS_WORD_SHIFT & U(1)
+                    if bits & U(BIG):
+                        place = place_of(high_counts)
+                        for column in range(CURLY + 1):
+                            of_text[column] += big[place, column]
+                        numeric += big[place, _NUMERIC]
+                        chars += big[place, _CHARS]
+                        words += big[place, _IS_WORD]
+                        upper += big[place, _UPPER]
+                        bits = U(big[place, _BITS])
+                        is_word = U(big[place, _IS_WORD])
+                        low_counts = high_counts = U(0)
+                    even, odd = add_to(even, odd, low_counts)
+                    line_even, line_odd = add_to(line_even, line_odd, high_counts)
+                    going_on += np.int64(bits & inside)
+                    inside = (bits >> U(2) | bits >> U(1) & inside) & U(_GOES_ON)
+                    sought = bits & U(_SOUGHT)
+                    if sought:
+                        scripts += (sought & U(_JAVASCRIPT)) != 0
+                        lorems += (sought & U(_IPSUM)) != 0 and (head & U(_LOREM)) != 0
+                    head = sought if is_word else head
+                numeric += np.int64(line_even & _LANE)
+                chars += np.int64(line_odd & _LANE)
+                words += np.int64(line_even >> U(16) & _LANE)
+                upper += np.int64(line_odd >> U(16) & _LANE)
+            norm_words += words
+            norm_chars += chars
+            ends = begins = np.int64(0)
             if last > first:
-                low = starts[first]
-                high = ends[last - 1] - 1
-                c = points[high]
-                for mark in terminals:
-                    if c == mark:
-                        terminal[line] = 1.0
-                for mark in bullets:
-                    if points[low] == mark:
-                        bullet[line] = 1.0
-                dots3 = c == 46 and high - low >= 2 and points[high - 1] == 46 and points[high - 2] == 46
-                ellipsis_lines += dots3 or c == ELLIPSIS
-        counts[text, WORDS] = words
-        counts[text, ALPHABETIC] = alphabetic
-        counts[text, CAPITALS] = capitals
-        counts[text, LISTED] = listed
-        counts[text, SENTENCES] = sentences
-        counts[text, SYMBOLS] = symbols
-        counts[text, CURLY] = curly
+                ends = _ends_of(packed, big, U(ids[last - 1]))
+                begins = _ends_of(packed, big, U(ids[first]))
+            ellipsis_lines += (ends & _DOTS) // _DOTS
+            lines[0, line] = ends & _TERMINAL
+            lines[1, line] = scripts
+            lines[2, line] = words
+            lines[3, line] = _round8(numeric / max(chars + words - 1, 1))  # 0 / 1 where a normalised line is empty
+            lines[4, line] = (begins & _BULLET) // _BULLET
+            lines[5, line] = _round8(upper / (raw_ends[line] - line_start))
+            line_start = raw_ends[line]
+        take_out(even, odd, of_text, 0)
+        counts[text, WORDS] = of_text[WORDS]
+        counts[text, ALPHABETIC] = of_text[ALPHABETIC]
+        counts[text, CAPITALS] = of_text[CAPITALS]
+        counts[text, LISTED] = of_text[LISTED]
+        counts[text, SENTENCES] = of_text[SENTENCES] - going_on
+        counts[text, SYMBOLS] = of_text[SYMBOLS]
+        counts[text, CURLY] = of_text[CURLY]
         counts[text, ELLIPSIS_LINES] = ellipsis_lines
         counts[text, NORM_WORDS] = norm_words
-        counts[text, NORM_CHARS] = chars
+        counts[text, NORM_CHARS] = norm_chars
         counts[text, LOREMS] = lorems
 
 
 @njit(error_model="numpy")
-def _head_flags(points, offsets, heads, number, flags):  # type: ignore[no-untyped-def]
-    for word in range(len(offsets) - 1):
-        start, end = offsets[word], offsets[word + 1]
-        flags[word] = False
-        if end - start <= heads.longest[number]:
-            key, code = word_key(points, start, end)
-            flags[word] = in_list(heads, number, key, code, points, start)
+def measure_listed(ids, offsets, heads, following, words, bounds, lists, number, found):  # type: ignore[no-untyped-def]
+    """found [texts]: places where a phrase begins, each phrase by itself, of the texts whose list `number` is.
 
-
-def head_flags(words: TextBatch, banned: Same, number: int) -> npt.NDArray[np.bool_]:
-    """Facts of `strings.Strings`: whether a phrase of the list begins with the word."""
-    flags = np.empty(len(words), bool)
-    _head_flags(words.points, words.offsets, banned.of.heads, number, flags)
-    return flags
-
-
-@njit(error_model="numpy")
-def _joined(words, bounds, utf8, buffer):  # type: ignore[no-untyped-def]
-    """Puts the code points of the words, joined by a space, into `buffer`, as far as there is room, and more than that
-    if there is none.  Returns their number."""
-    size = 0
-    for k in range(len(words)):
-        i = bounds[words[k]]
-        end = bounds[words[k] + 1]
-        if k:
-            if size == len(buffer):
-                return size + 1
-            buffer[size] = 32
-            size += 1
-        while i < end:
-            if size == len(buffer):
-                return size + 1
-            c = np.uint32(utf8[i])
-            more = 0 if c < 0xC0 else 1 if c < 0xE0 else 2 if c < 0xF0 else 3
-            if more:
-                c &= np.uint32(0x3F >> more)
-            for _ in range(more):
-                i += 1
-                c = c << np.uint32(6) | np.uint32(utf8[i] & 0x3F)
-            buffer[size] = c
-            size += 1
-            i += 1
-    return size
-
-
-@njit(error_model="numpy")
-def measure_listed(ids, offsets, utf8, bounds, flags, table, lists, number, found):
-    # type: ignore[no-untyped-def]
-    """found [texts]: n-grams whose words joined by a space are a phrase of the list `number`, of the texts whose list
-    it is.  ids, offsets: normalised words; flags: of all, whether a phrase begins with it."""
-    _, phrases, sizes, size_offsets = table
-    buffer = np.empty(phrases.longest[number], np.uint32)
+    ids, offsets: normalised words.  heads, following, words, bounds: of `rpv2_lists.ListedPhrases`.
+    """
     for text in range(len(offsets) - 1):
         if lists[text] != number:
             continue
         total = 0
         stop = offsets[text + 1]
         for i in range(offsets[text], stop):
-            if not flags[U(ids[U(i)])]:
+            word = U(ids[U(i)])
+            if word >= U(len(heads)):
                 continue
-            for k in range(size_offsets[number], size_offsets[number + 1]):
-                last = i + sizes[k]
-                if last <= stop:
-                    size = _joined(ids[i:last], bounds, utf8, buffer)
-                    if size <= len(buffer):
-                        key, code = word_key(buffer, 0, size)
-                        total += in_list(phrases, number, key, code, buffer, 0)
+            phrase = heads[word]
+            while phrase >= 0:
+                first = bounds[phrase]
+                size = bounds[phrase + 1] - first
+                same = i + size <= stop
+                for k in range(1, size if same else 1):
+                    same &= ids[i + k] == words[first + k]
+                total += same
+                phrase = following[phrase]
         found[text] = total
 
 
@@ -364,11 +386,12 @@ def measure_words(ids, offsets, lengths, work, before, terms, computed, distinct
                 terms[count] = -share * math.log(share)
             value += terms[count]
         entropy[text] = value
-        left = repeated_words(words, work)
+        left, distinct = pair_grams(ids, low, low + words, work)
         for n in range(2, 11):
+            if n > 2:
+                left, distinct = longer_grams(left, work)
             if left < 2:
                 break
-            left, distinct = longer_grams(left, work)
             if n <= 4:
                 first, most = top_gram(distinct, work)
                 if most > 1:
@@ -382,30 +405,3 @@ def measure_words(ids, offsets, lengths, work, before, terms, computed, distinct
                     sum_ += before[place + n] - before[max(place, covered)]
                     covered = place + n
                 dupe[text, n - 5] = sum_
-
-
-@njit(error_model="numpy")
-def round8(values):  # type: ignore[no-untyped-def]
-    """Python's round(x, 8) of float64 values from 0 to 4e7; NaN stays.
-
-    k / 1e8 is the double nearest to k hundred-millionths, so only the choice of k matters.  Where the rounded product
-    with 1e8 lies half way, its exact error (by Dekker's product) decides, and where there is none, the even k.
-    """
-    rounded = np.empty(len(values), np.float64)
-    for i in range(len(values)):
-        x = values[i]
-        scaled = x * 1e8
-        k = np.rint(scaled)
-        rest = scaled - k
-        if abs(rest) == 0.5:
-            # 1e8 has 27 bits: it is its own high half, so only x is split.
-            c = x * 134217729.0
-            high = c - (c - x)
-            low = x - high
-            error = (high * 1e8 - scaled) + low * 1e8
-            if rest > 0 and error > 0:
-                k += 1.0
-            elif rest < 0 and error < 0:
-                k -= 1.0
-        rounded[i] = k / 1e8
-    return rounded

@@ -13,6 +13,7 @@ from quality_signals import wordlists
 from quality_signals.batches import batch_of
 from quality_signals.codepoints import code_points, equal_ranges, mix
 from quality_signals.compiled import njit
+from quality_signals.strings import Vocabulary
 from quality_signals.text_batch import SharedTexts
 from quality_signals.views import U, norm_words, word_key
 
@@ -99,44 +100,39 @@ def word_table(lists: Sequence[frozenset[str]]) -> WordTable:
     return table
 
 
-class PhraseTable(NamedTuple):
-    """Lists of phrases to look up in a sequence of words.
+Phrases = tuple[frozenset[str], ...]  # lists of words joined by single spaces
 
-    heads         first words of the phrases; sparing most look-ups
-    phrases       the phrases, words joined by one space
-    sizes         int64: the sizes in words of the phrases of list i are sizes[size_offsets[i]:size_offsets[i + 1]]
-    size_offsets  [lists + 1] int64
+
+class ListedPhrases(NamedTuple):
+    """A list of phrases by the numbers of their words in a vocabulary.
+
+    heads      [words known when it was made] int32: a phrase that begins with the word, -1 without; later words are in
+               no phrase
+    following  [phrases] int32: another phrase with the same first word, -1 without
+    words      int32; phrase p is words[bounds[p]:bounds[p + 1]], bounds [phrases + 1] int64
     """
 
-    heads: WordTable
-    phrases: WordTable
-    sizes: Ints
-    size_offsets: Ints
+    heads: npt.NDArray[np.int32]
+    following: npt.NDArray[np.int32]
+    words: npt.NDArray[np.int32]
+    bounds: Ints
 
 
-class Same:
-    """A table as a key: equal to what holds the same object."""
+def listed_phrases(known: Vocabulary, lists: Phrases, number: int) -> ListedPhrases:
+    """Of lists[number]; to be asked for as `known.remembered(listed_phrases, ...)`.
 
-    def __init__(self, of: PhraseTable) -> None:
-        self.of = of
-
-    def __hash__(self) -> int:
-        return id(self.of.heads.slots)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.of.heads.slots is self.of.heads.slots
-
-
-def phrase_table(lists: Sequence[frozenset[str]]) -> PhraseTable:
-    """Sizes are one more than the spaces of an entry, as in the reference; an entry with other white space or two
-    spaces in a row can match no words joined by single spaces, and does not."""
-    sizes = [sorted({1 + entry.count(" ") for entry in one}) for one in lists]
-    return PhraseTable(
-        word_table([frozenset(entry.split(" ")[0] for entry in one) for one in lists]),
-        word_table(lists),
-        np.array([size for one in sizes for size in one], np.int64),
-        np.append(0, np.cumsum([len(one) for one in sizes])).astype(np.int64),
-    )
+    An entry with other white space or two spaces in a row can match no words joined by single spaces, and does not.
+    """
+    entries = [entry.split(" ") for entry in sorted(lists[number])]
+    words = known.words.numbers_of([word for entry in entries for word in entry])
+    bounds = np.zeros(len(entries) + 1, np.int64)
+    np.cumsum([len(entry) for entry in entries], out=bounds[1:])
+    heads = np.full(known.words.known, -1, np.int32)
+    following = np.full(len(entries), -1, np.int32)
+    for phrase, first in enumerate(words[bounds[:-1]].tolist()):
+        following[phrase] = heads[first]
+        heads[first] = phrase
+    return ListedPhrases(heads, following, words, bounds)
 
 
 def normalised_entries(entries: frozenset[str]) -> frozenset[str]:
@@ -158,8 +154,8 @@ def stop_table() -> WordTable:
 
 
 @lru_cache(maxsize=2)
-def ldnoobw_table(fixed: bool) -> PhraseTable:
+def ldnoobw_lists(fixed: bool) -> Phrases:
     """List i is that of wordlists.LDNOOBW_LANGUAGES[i]; fixed: with normalised entries, so that those with capitals,
     punctuation or accents match too."""
     lists = [wordlists.ldnoobw(language) for language in wordlists.LDNOOBW_LANGUAGES]
-    return phrase_table([normalised_entries(one) for one in lists] if fixed else lists)
+    return tuple(normalised_entries(one) if fixed else one for one in lists)

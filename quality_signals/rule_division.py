@@ -1,6 +1,7 @@
 """The rules of `words.WordSplitter` in compiled code: many runs of non-space characters to the sizes of their words.
 
-Whether a rest is a URL stays a question to `re`: it is asked for runs whose rest comes that far and may be one.
+Whether a rest is a URL stays a question to `re`: it is asked for runs whose rest comes that far, but for the simple
+ones.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Points = npt.NDArray[np.uint32]
 _ODD = U(0x9E3779B97F4A7C15)
 _DOT = ord(".")
 _IP_DOTS = 3  # of an address in digits
+_LABEL_CHARS = 64  # of a label, and one more than of the last
 # What is known of a rest that may be a URL.
 _NOT_ASKED, _IS_URL, _NO_URL = 0, 1, 2
 
@@ -93,22 +95,50 @@ def _only_letters(points, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _may_be_url(points, low, high):  # type: ignore[no-untyped-def]
-    """Whether points[low:high] have a dot as the pattern of URLs asks for one: behind a letter or digit, and before two
-    small letters of a domain; or dots before digits as an address has them."""
-    digits = 0
-    for i in range(low + 1, high - 1):
-        if points[U(i)] != _DOT:
-            continue
-        a = points[U(i - 1)]
-        b = points[U(i + 1)]
-        digits += b >= 128 or 48 <= b <= 57
-        named = a >= 128 or 48 <= a <= 57 or 97 <= a | np.uint32(32) <= 122
-        if named and i + 2 < high and (b >= 128 or 97 <= b <= 122):
-            c = points[U(i + 2)]
-            if c >= 128 or 97 <= c <= 122:
-                return True
-    return digits >= _IP_DOTS
+def _is_plain_url(points, low, high):  # type: ignore[no-untyped-def]
+    """_IS_URL or _NO_URL as far as points[low:high] tell without the pattern of URLs, else _NOT_ASKED.
+
+    The pattern wants, behind a scheme and a user if there are any ("://", "@"), an address in digits or labels of
+    letters, digits, "_" and "-" with dots between, the last of small letters; and then the end, or one of ":/?#".
+    """
+    digits = 0  # dots before digits
+    dot = low - 1
+    plain = True  # labels of ASCII that the pattern takes
+    i = low
+    while i < high:
+        c = points[U(i)]
+        if c == _DOT:
+            size = i - dot - 1
+            plain &= 0 < size <= _LABEL_CHARS and _is_alnum(points[U(dot + 1)]) and _is_alnum(points[U(i - 1)])
+            digits += i + 1 < high and (points[U(i + 1)] >= 128 or 48 <= points[U(i + 1)] <= 57)
+            dot = i
+        elif c >= 128:
+            plain = False
+        elif not _is_alnum(c) and c != 45 and c != 95:
+            break
+        i += 1
+    for k in range(i, high):
+        c = points[U(k)]
+        if c == 64 or (c == 58 and k + 2 < high and points[U(k + 1)] == 47 and points[U(k + 2)] == 47):
+            return _NOT_ASKED
+    if i < high and points[U(i)] not in (35, 47, 58, 63):
+        return _NO_URL
+    if digits >= _IP_DOTS:
+        return _NOT_ASKED
+    if dot <= low or i - dot < 3:
+        return _NO_URL
+    for k in range(dot + 1, i):
+        if points[U(k)] < 97 or 122 < points[U(k)] < 128:
+            return _NO_URL
+    if not plain or i < high:
+        return _NOT_ASKED
+    return _IS_URL if i - dot <= _LABEL_CHARS else _NO_URL
+
+
+@njit(error_model="numpy")
+def _is_alnum(c):  # type: ignore[no-untyped-def]
+    """Whether a character is a letter or digit of ASCII."""
+    return 48 <= c <= 57 or 97 <= c | np.uint32(32) <= 122
 
 
 @njit(error_model="numpy")
@@ -187,11 +217,13 @@ def _divide_runs(  # type: ignore[no-untyped-def]
                     front += 1
             else:
                 answer = answers[run]
-                if answer == _NOT_ASKED and _may_be_url(points, low, high):
-                    asked[run, 0] = low
-                    asked[run, 1] = high
-                    counts[run] = -1
-                    continue
+                if answer == _NOT_ASKED:
+                    answer = _is_plain_url(points, low, high)
+                    if answer == _NOT_ASKED:
+                        asked[run, 0] = low
+                        asked[run, 1] = high
+                        counts[run] = -1
+                        continue
                 if answer == _IS_URL:
                     sizes[front] = high - low
                     front += 1
@@ -229,7 +261,7 @@ class RuleDivision:
     anchored       whether a prefix is looked for at the beginning only
     letters_whole  whether no rule divides letters of ASCII but an exception
     suffix_chars   where a suffix with a bound can start, from the end; None without a bound
-    is_url         asked only where `_may_be_url`
+    is_url         asked only where `_is_plain_url` does not tell
     """
 
     def __init__(
@@ -268,9 +300,9 @@ class RuleDivision:
         _divide_runs(points, kinds, bounds, self._options, self._patterns, self._table, *arrays)
         open_ = np.flatnonzero(counts < 0)
         if len(open_):
-            for run, (low, high) in zip(open_.tolist(), asked[open_].tolist(), strict=True):
-                rest = points[low:high].tobytes().decode("utf-32-le")
-                answers[run] = _IS_URL if self._is_url(rest) else _NO_URL
+            text = points.tobytes().decode("utf-32-le")
+            urls = [bool(self._is_url(text[low:high])) for low, high in asked[open_].tolist()]
+            answers[open_] = np.where(urls, _IS_URL, _NO_URL)
             _divide_runs(points, kinds, bounds, self._options, self._patterns, self._table, *arrays)
         return counts, _compacted(sizes, bounds, counts)
 

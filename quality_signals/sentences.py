@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from quality_signals.batches import batch_of
-from quality_signals.codepoints import SPACE, class_table, terminal_marks
+from quality_signals.codepoints import SPACE, CodePoints, class_table, terminal_marks
 from quality_signals.compiled import njit
 from quality_signals.sentence_rules import rule_of
+from quality_signals.strings import U
 from quality_signals.text_batch import Bools, Ints, TextBatch
-from quality_signals.word_views import datatrove_words
+from quality_signals.word_views import Ids, numbered_words
 
 # Bits of `mark_table`.
 PUNCTUATION = 1  # Unicode category P*: spaCy's is_punct of one character
@@ -47,7 +48,7 @@ def mark_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def begins_behind_stop(points, marks, word_points, at, low, high):  # type: ignore[no-untyped-def]
     """Whether spaCy's sentencizer begins a sentence with the word word_points[low:high], or with the white space
     before it, where a stop mark has come; the word before ends at `at`.
@@ -63,31 +64,49 @@ def begins_behind_stop(points, marks, word_points, at, low, high):  # type: igno
 
 
 @njit(error_model="numpy")
+def _is_stop(points, offsets, marks, found):  # type: ignore[no-untyped-def]
+    for word in range(len(offsets) - 1):
+        start = offsets[word]
+        found[word] = offsets[word + 1] - start == 1 and (marks[points[start]] & STOP) != 0
+
+
+def is_stop(words: TextBatch) -> Bools:
+    """Facts of `strings.Strings`: whether a word is a mark of spaCy's sentencizer."""
+    found = np.empty(len(words), np.bool_)
+    _is_stop(words.points, words.offsets, mark_table(), found)
+    return found
+
+
+@njit(error_model="numpy")
 def _by_words(  # type: ignore[no-untyped-def]
-    points, classes, marks, word_points, word_starts, word_ends, word_offsets, starts, ends, offsets, chosen, counts
-):
-    """Counts of spaCy's sentencizer for the chosen lines."""
+    points, classes, marks, word_points, word_starts, word_ends, word_offsets, ids, stops,
+    starts, ends, offsets, chosen, counts,
+):  # fmt: skip
+    """Counts of spaCy's sentencizer for the chosen lines.  ids: the words; stops: `is_stop` of all."""
     for text in range(len(offsets) - 1):
-        word = word_offsets[text]
-        last = word_offsets[text + 1]
+        word = U(word_offsets[text])
+        last = U(word_offsets[text + 1])
         for line in range(offsets[text], offsets[text + 1]):
             if not chosen[line]:
                 continue
             start = starts[line]
             end = ends[line]
             while word < last and word_starts[word] < start:
-                word += 1
+                word += U(1)
+            first = word
             count = 1
             stopped = False
-            at = start
             while word < last and word_starts[word] < end:
-                low = word_starts[word]
-                end_of_word = word_ends[word]
-                if not stopped or begins_behind_stop(points, marks, word_points, at, low, end_of_word):
-                    count += stopped
-                    stopped = end_of_word - low == 1 and (marks[word_points[low]] & STOP) != 0
-                at = end_of_word
-                word += 1
+                stop = stops[U(ids[word])]
+                if stopped:
+                    low, at = word_starts[word], word_ends[word - U(1)]
+                    if begins_behind_stop(points, marks, word_points, at, low, word_ends[word]):
+                        count += 1
+                        stopped = stop
+                else:
+                    stopped = stop
+                word += U(1)
+            at = word_ends[word - U(1)] if word > first else start
             left = end - at
             if stopped and at < end and classes[points[at]] & SPACE and (left > 1 or points[at] != 32):
                 count += 1
@@ -138,6 +157,14 @@ def text_of(texts: TextBatch, start: int, end: int) -> str:
     return texts.points[start:end].tobytes().decode("utf-32-le")
 
 
+def _words(texts: TextBatch, default_language: str) -> tuple[CodePoints, Ints, Ints, Ints, Ids, Bools]:
+    """Points, starts, ends, offsets and numbers of the words of datatrove's tokenizers, and `is_stop` of all."""
+    numbered = texts.view(numbered_words, default_language)
+    words = numbered.words
+    stops = numbered.vocabulary.words.facts(is_stop)
+    return words.points, words.starts, words.ends, words.offsets, numbered.ids, stops
+
+
 def counted(language: str) -> bool:
     """Whether sentences of a language can be counted here."""
     return rule_of(language)[0] != ""
@@ -167,8 +194,7 @@ def sentence_counts(
     if rewritten:
         chosen[list(rewritten)] = False
     if chosen.any():
-        words = texts.view(datatrove_words, default_language)
-        of_words = (words.points, words.starts, words.ends, words.offsets)
+        of_words = _words(texts, default_language)
         _by_words(texts.points, classes, marks, *of_words, starts, ends, offsets, chosen, counts)
     alone = np.flatnonzero(lines & ~chosen)
     if not len(alone):
@@ -184,8 +210,7 @@ def sentence_counts(
     by_words = np.array([kind in ("chunks", "words") for kind in kinds], bool)
     by_pattern = np.array([kind == "pattern" for kind in kinds], bool)
     if by_words.any():
-        words = batch.view(datatrove_words, default_language)
-        of_words = (words.points, words.starts, words.ends, words.offsets)
+        of_words = _words(batch, default_language)
         spans = (batch.offsets[:-1], batch.offsets[1:], bounds)
         _by_words(batch.points, classes, marks, *of_words, *spans, by_words, found)
     if by_pattern.any():

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quality_signals.codepoints import mix
+from quality_signals.codepoints import mix, read_only, room
 from quality_signals.compiled import njit
 from quality_signals.text_batch import TextBatch, decode
 
@@ -32,6 +32,10 @@ MAX_BYTES = 12_000_000
 
 _MOST_SHARED = 1_000_000  # bytes of strings whose views are kept for the next that asks
 _ODD = U(0x9E3779B97F4A7C15)
+_CACHE_LINE = 64  # bytes
+# Rows for which there is room where a table grows.  Memory that nobody writes to costs nothing, and moving all tables
+# of a vocabulary to fresh memory costs as much as a batch.
+_FEWEST = 1 << 17
 _BLOCK = 64  # strings whose places in the table are loaded together
 
 
@@ -159,12 +163,20 @@ def _gather(chars, bounds, numbers, utf8):  # type: ignore[no-untyped-def]
 
 
 def roomier(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """The array, or one of at least twice its size with its values in front."""
+    """The array, or one of at least twice its size, and _FEWEST, with its values in front."""
     if size <= len(array):
         return array
-    larger = np.zeros((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
+    larger = _zeros((max(size, 2 * len(array), _FEWEST), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros that begin with a cache line: a row of facts of half a line or a whole one is then in no other."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    whole = np.zeros(size + _CACHE_LINE, np.uint8)
+    first = -whole.ctypes.data % _CACHE_LINE
+    return whole[first : first + size].view(dtype).reshape(shape)
 
 
 class Strings:
@@ -191,8 +203,9 @@ class Strings:
 
     def numbers(self, utf8: Bytes, starts: Ints, ends: Ints) -> Ids:
         """[strings] int32: the number of each utf8[starts[k]:ends[k]]; unknown ones get one."""
-        ids = np.empty(len(starts), np.int32)
+        ids = room(len(starts), np.int32)
         at = 0
+        utf8 = read_only(utf8)
         with self.lock:
             while True:
                 table = (self._slots, self._keys, self.bounds, self.utf8, self.lengths, self.known)
@@ -215,9 +228,8 @@ class Strings:
 
     def numbers_in(self, utf8: Bytes, starts: Ints, ends: Ints) -> Ids:
         """The same for the code points starts[k]:ends[k] of the UTF-8."""
-        places = np.flatnonzero((utf8 & 0xC0) != 0x80)
-        if len(places) != len(utf8):
-            places = np.append(places, len(utf8))
+        if len(utf8) and utf8.max() >= 0x80:
+            places = np.append(np.flatnonzero((utf8 & 0xC0) != 0x80), len(utf8))
             starts, ends = places[starts], places[ends]
         return self.numbers(utf8, np.ascontiguousarray(starts), np.ascontiguousarray(ends))
 
@@ -258,7 +270,9 @@ class Strings:
         offsets = self.bounds[first : last + 1].copy()
         data = self.utf8[offsets[0] : offsets[-1]].copy()
         column = pa.LargeStringArray.from_buffers(last - first, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(data))
-        texts = TextBatch(pa.RecordBatch.from_arrays([column], ["text"]), np.ones(last - first, bool))
+        points = np.zeros(last - first + 1, np.int64)
+        np.cumsum(self.lengths[first:last], out=points[1:])
+        texts = TextBatch(pa.RecordBatch.from_arrays([column], ["text"]), np.ones(last - first, bool), points)
         self._part = (first, last, texts) if len(data) < _MOST_SHARED else None
         return texts
 
@@ -271,9 +285,9 @@ class Strings:
         with self.lock:
             done, found = self._facts.get(key, (0, None))
             if done < self.known or found is None:
-                new = build(self.part(done, self.known), *options)
+                new = self.part(done, self.known).view(build, *options)
                 if found is None:
-                    found = np.zeros((max(self.known, 1), *new.shape[1:]), new.dtype)
+                    found = _zeros((max(self.known, _FEWEST), *new.shape[1:]), new.dtype)
                 found = roomier(found, self.known)
                 found[done : self.known] = new
                 self._facts[key] = self.known, found
@@ -323,18 +337,27 @@ def _count_words(ids, offsets, counts, words):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _spread(ids, counts, firsts, pieces, words):  # type: ignore[no-untyped-def]
-    """The words of the chunks, one behind the other, and room for one more.  pieces: one more than there are."""
+def _spread(ids, heads, pieces, words):  # type: ignore[no-untyped-def]
+    """The words of the chunks, one behind the other, and room for one more.  heads, pieces: see `heads_of`."""
     at = U(0)
     for k in range(U(len(ids))):
-        chunk = U(ids[k])
-        first = U(firsts[chunk])
-        count = U(counts[chunk])
-        words[at] = pieces[first]  # nearly all have one, and where there is none it is overwritten
+        head = heads[U(ids[k])]
+        count = U(head >> 32)
+        words[at] = head  # nearly all have one, and where there is none or more it is overwritten
         if count > U(1):
-            for part in range(U(1), count):
+            first = U(head & 0xFFFFFFFF)
+            for part in range(count):
                 words[at + part] = pieces[first + part]
         at += count
+
+
+def heads_of(counts: npt.NDArray[Any], firsts: npt.NDArray[Any], pieces: Ids) -> Ints:
+    """[chunks]: how many words each chunk has, and in the lower half the word where it has one, else the place of the
+    first of its words in `pieces`: one look into memory for nearly all.  All three are not negative."""
+    alone = counts == 1
+    lower = firsts.astype(np.int64)
+    lower[alone] = pieces[firsts[alone]]
+    return counts.astype(np.int64) << 32 | lower
 
 
 class Division:
@@ -346,7 +369,7 @@ class Division:
         self._divide = divide
         self._done = self._used = 0
         self._counts = np.zeros(1, np.int32)
-        self._firsts = np.zeros(1, np.int32)
+        self._heads = np.zeros(1, np.int64)
         self._pieces = np.zeros(1, np.int32)
 
     def words(self, ids: Ids, offsets: Ints) -> tuple[Ids, Ints]:
@@ -356,16 +379,17 @@ class Division:
             if self._done < chunks.known:
                 points, starts, ends, first = self._divide(chunks.part(self._done, chunks.known))
                 self._counts = roomier(self._counts, chunks.known)
-                self._firsts = roomier(self._firsts, chunks.known)
+                self._heads = roomier(self._heads, chunks.known)
                 self._pieces = roomier(self._pieces, self._used + len(starts) + 1)
                 self._pieces[self._used : self._used + len(starts)] = self._vocabulary.words.numbers_at(
                     points, starts, ends
                 )
-                self._counts[self._done : chunks.known] = np.diff(first)
-                self._firsts[self._done : chunks.known] = self._used + first[:-1]
+                new = np.diff(first)
+                self._counts[self._done : chunks.known] = new
+                self._heads[self._done : chunks.known] = heads_of(new, self._used + first[:-1], self._pieces)
                 self._done, self._used = chunks.known, self._used + len(starts)
-            counts, firsts, pieces = self._counts, self._firsts, self._pieces
+            counts, heads, pieces = self._counts, self._heads, self._pieces
         first = np.zeros(len(offsets), np.int64)
-        words = np.empty(_count_words(ids, offsets, counts, first) + 1, np.int32)
-        _spread(ids, counts, firsts, pieces, words)
+        words = room(_count_words(ids, offsets, counts, first) + 1, np.int32)
+        _spread(ids, heads, pieces, words)
         return words[:-1], first

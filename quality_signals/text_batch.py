@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from quality_signals.batches import of_kinds, optional
-from quality_signals.codepoints import room
+from quality_signals.codepoints import read_only, room
 from quality_signals.compiled import njit
 
 Bools = npt.NDArray[np.bool_]
@@ -77,7 +77,7 @@ def _decode(utf8, points):  # type: ignore[no-untyped-def]
 def decode(utf8: Bytes) -> npt.NDArray[np.uint32]:
     """[characters] uint32, the code points of valid UTF-8."""
     points = room(len(utf8), np.uint32)
-    return points[: _decode(utf8, points)]
+    return points[: _decode(read_only(utf8), points)]
 
 
 @njit(error_model="numpy")
@@ -107,36 +107,40 @@ class TextBatch:
     Memory: about 5 bytes a character, and what the views hold; it goes with the batch.
     """
 
-    def __init__(self, batch: pa.RecordBatch, rows: Bools) -> None:
+    def __init__(self, batch: pa.RecordBatch, rows: Bools, offsets: Ints | None = None) -> None:
+        """offsets: those in code points, where they are known."""
         self.batch = batch
         self.rows = rows
+        self._known_offsets = offsets
         # Where these texts are what edits left of others: those, and for each text its edits (`edits.EDITS`).
         self.before: tuple[TextBatch, pa.ListArray] | None = None
         self._views: dict[Any, Any] = {}
         self._columns: dict[str, list[str | None]] = {}
         column = batch.column("text").cast(pa.large_string())
-        if not rows.all():
+        self._all_rows = bool(rows.all())
+        if not self._all_rows:
             column = column.filter(pa.array(rows))
         if column.null_count:
             raise ValueError(f"a row without text was chosen: {column.null_count} of {len(column)} are null")
         self.texts: pa.LargeStringArray = column
+        self._size = len(column)
         _, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
         first = int(ends[0]) if len(ends) else 0
         self.byte_offsets: Ints = ends - first if len(ends) else np.zeros(1, np.int64)
         whole = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-        self.utf8: Bytes = whole[first : first + int(self.byte_offsets[-1])]
-        # Of one kind whatever Arrow's buffer is, or kernels would be compiled twice.
-        self.utf8.flags.writeable = False
+        self.utf8: Bytes = read_only(whole[first : first + int(self.byte_offsets[-1])])
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return self._size
 
     @cached_property
     def _decoded(self) -> tuple[npt.NDArray[np.uint32], Ints]:
         points = decode(self.utf8)
         if len(points) == len(self.utf8):
             return points, self.byte_offsets
+        if self._known_offsets is not None:
+            return points, self._known_offsets
         offsets = np.zeros(len(self) + 1, np.int64)
         _count_points(self.utf8, self.byte_offsets, offsets)
         return points, offsets
@@ -163,7 +167,7 @@ class TextBatch:
         """A string column of the batch at these rows, all None where the batch has no such column."""
         if name not in self._columns:
             values = optional(self.batch, name)
-            if not self.rows.all():
+            if not self._all_rows:
                 values = [value for value, chosen in zip(values, self.rows.tolist(), strict=True) if chosen]
             self._columns[name] = values
         return self._columns[name]
@@ -182,7 +186,7 @@ class TextBatch:
         """A column for the texts as a column of the whole batch: null at the other rows."""
         if len(values) != len(self):
             raise ValueError(f"{len(self)} texts, but {len(values)} values for a column")
-        if self.rows.all():
+        if self._all_rows:
             return values
         places = np.cumsum(self.rows) - 1
         return values.take(pa.array(places, mask=~self.rows))

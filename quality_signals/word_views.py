@@ -18,7 +18,7 @@ import numpy.typing as npt
 from quality_signals.chunks import Chunks, chunks
 from quality_signals.codepoints import room
 from quality_signals.compiled import njit
-from quality_signals.strings import U, Vocabulary, roomier, vocabulary
+from quality_signals.strings import U, Vocabulary, heads_of, roomier, vocabulary
 from quality_signals.text_batch import TextBatch, decode
 from quality_signals.words import MAX_RUN_CHARS, WordSplitter, word_splitter
 
@@ -33,8 +33,8 @@ MAX_STRETCHES = 20_000
 # Marks of a chunk.
 _LINKS = 1  # one of its words occurs in an exception that affixes or blanks may break apart
 _REJOINS = 2  # such an exception may begin here
-# Bits of a word: it occurs in such an exception; it is the longest of one that holds a blank; it is one as it stands;
-# it begins one of several words.
+# Bits of a word: it occurs in such an exception; it is the longest of one that holds a blank; it is one as it stands,
+# which becomes several words; it begins one of several words.
 _LINKING, _SPACED, _ALONE, _FIRST = 1, 2, 4, 8
 
 
@@ -110,8 +110,7 @@ def _divide(  # type: ignore[no-untyped-def]
     offsets,
     owners,
     owner,
-    counts,
-    firsts,
+    heads,
     sizes,
     pieces,
     at,
@@ -121,6 +120,8 @@ def _divide(  # type: ignore[no-untyped-def]
     word_ids,
 ):
     """Puts the words of the chunks of the texts of one owner where the words of their text begin, at[text].
+
+    heads, pieces: see `strings.heads_of`.
 
     spliced: the stretches of chunks that have other words: first and one behind the last chunk of each, in order, and
     [stretches + 1] the first of its words, of which the next three have starts (from that of the chunk), ends, ids.
@@ -139,19 +140,20 @@ def _divide(  # type: ignore[no-untyped-def]
             if stretch < len(lows):
                 stop = min(stop, lows[stretch])
             for part in range(U(k), U(stop)):
-                chunk = U(ids[part])
-                first = U(firsts[chunk])
+                head = heads[U(ids[part])]
                 start = starts[part]
-                word_starts[word] = start
-                word_ids[word] = pieces[first]
-                if counts[chunk] > 1:
-                    for piece in range(first, first + U(counts[chunk])):
+                count = U(head >> 32)
+                if count > U(1):
+                    first = U(head & 0xFFFFFFFF)
+                    for piece in range(first, first + count):
                         word_starts[word] = start
                         word_ids[word] = pieces[piece]
                         start += sizes[piece]
                         word_ends[word] = start
                         word += U(1)
                 else:
+                    word_starts[word] = start
+                    word_ids[word] = head
                     word_ends[word] = ends[part]
                     word += U(1)
             k = stop
@@ -176,8 +178,14 @@ def _mark(pieces, firsts, counts, bits, pairs, marks, asked):  # type: ignore[no
             asked[run] |= (found & _ALONE) != 0
             if found & _FIRST and k < last:
                 pair = np.int64(pieces[U(k)]) << 32 | pieces[U(k + 1)]
-                place = np.searchsorted(pairs, pair)
-                asked[run] |= place < len(pairs) and pairs[place] == pair
+                low, high = U(0), U(len(pairs))
+                while low < high:
+                    middle = (low + high) >> U(1)
+                    if pairs[middle] < pair:
+                        low = middle + U(1)
+                    else:
+                        high = middle
+                asked[run] |= low < len(pairs) and pairs[low] == pair
         if every & _SPACED:
             marks[run] = _LINKS | _REJOINS
         elif every & _LINKING:
@@ -188,7 +196,8 @@ class DividedChunks:
     """How a splitter divides the chunks of a vocabulary; the arrays stay as they are while other threads add chunks.
 
     counts   [chunks] int32, words of a chunk, 0 where nobody asked yet     marks   [chunks] uint8
-    firsts   [chunks] int32: its words are pieces[firsts[c]:firsts[c] + counts[c]]
+    firsts   [chunks] int32: its words are pieces[firsts[c]:firsts[c] + counts[c]]; heads [chunks] int64: of these
+             three what `strings.heads_of` says
     sizes    [pieces] int32, characters      pieces  [pieces] int32, their numbers in `vocabulary.words`
     """
 
@@ -209,12 +218,16 @@ class DividedChunks:
         self._bits = np.zeros(1, np.uint8)
         self._mark_words(self._linking, _LINKING)
         self._mark_words(self._spaced, _SPACED)
-        self._mark_words({words[0] for words in patterns if len(words) == 1}, _ALONE)
+        single = {words[0] for words in patterns if len(words) == 1}
+        self._mark_words(
+            {word for word in single if splitter._exceptions.get(word, (len(word),)) != (len(word),)}, _ALONE
+        )
         self._mark_words({words[0] for words in patterns if len(words) > 1}, _FIRST)
         two = [known.words.numbers_of([word[place] for word in patterns if len(word) > 1]) for place in (0, 1)]
         self._pairs = np.unique(two[0].astype(np.int64) << 32 | two[1])
         self.counts = np.zeros(1, np.int32)
         self.firsts = np.zeros(1, np.int32)
+        self.heads = np.zeros(1, np.int64)
         self.marks = np.zeros(1, np.uint8)
         self.sizes = np.zeros(1 << 12, np.int32)
         self.pieces = np.zeros(1 << 12, np.int32)
@@ -230,6 +243,7 @@ class DividedChunks:
         strings = self._vocabulary.chunks
         self.counts = roomier(self.counts, strings.known)
         self.firsts = roomier(self.firsts, strings.known)
+        self.heads = roomier(self.heads, strings.known)
         self.marks = roomier(self.marks, strings.known)
         utf8, _ = strings.gather(unknown)
         points = decode(utf8)
@@ -244,6 +258,7 @@ class DividedChunks:
         firsts = np.cumsum(counts) - counts
         self.marks[unknown] = self._marks_of(pieces, firsts, counts)
         self.firsts[unknown] = used + firsts
+        self.heads[unknown] = heads_of(counts, used + firsts, self.pieces)
         self.counts[unknown] = counts
         self._used = used + len(ends)
 
@@ -316,13 +331,22 @@ class DividedChunks:
 
     def _word_spans(self, ids: Ids) -> tuple[Ints, Ints]:
         """Starts and ends of the words of chunks with single blanks between."""
-        firsts, counts = self.firsts[ids], self.counts[ids].astype(np.int64)
-        before = np.cumsum(counts) - counts
-        sizes = self.sizes[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
-        gaps = np.zeros(len(sizes), np.int64)  # white space before each word
-        gaps[before[1:]] = 1
-        ends = np.cumsum(sizes + gaps)
-        return ends - sizes, ends
+        starts, ends, at = [], [], 0
+        for first, count in zip(self.firsts[ids].tolist(), self.counts[ids].tolist(), strict=True):
+            for size in self.sizes[first : first + count].tolist():
+                starts.append(at)
+                at += size
+                ends.append(at)
+            at += 1
+        return np.array(starts, np.int64), np.array(ends, np.int64)
+
+
+@njit(error_model="numpy", forceinline=True)
+def _go_together(ids, points, starts, ends, marks, k):  # type: ignore[no-untyped-def]
+    """Whether the chunks k and k + 1 of a text are linking ones with one blank between."""
+    if not marks[U(ids[k])] or not marks[U(ids[k + 1])]:
+        return False
+    return starts[k + 1] == ends[k] + 1 and points[ends[k]] == 32
 
 
 @njit(error_model="numpy")
@@ -333,28 +357,25 @@ def _stretches(ids, points, starts, ends, offsets, owners, owner, marks, counts,
     for text in range(len(offsets) - 1):
         if owners[text] != owner:
             continue
-        first = offsets[text]
-        words = np.int64(0)
-        found = False
-        for k in range(first, offsets[text + 1]):
-            chunk = U(ids[U(k)])
-            mark = marks[chunk]
-            if mark:
-                words += counts[chunk]
-                found |= (mark & _REJOINS) != 0
-                if k + 1 < offsets[text + 1] and marks[U(ids[U(k + 1)])]:
-                    if starts[k + 1] == ends[k] + 1 and points[ends[k]] == 32:
-                        continue
-                if found:
-                    if count < len(firsts):
-                        firsts[count] = first
-                        lasts[count] = k + 1
-                        places[count, 0] = text
-                        places[count, 1] = words
-                    count += 1
-                    found = False
-            first = k + 1
-            words = 0
+        behind = offsets[text]
+        for k in range(offsets[text], offsets[text + 1]):
+            if not marks[U(ids[U(k)])] & _REJOINS or k < behind:
+                continue
+            first = k
+            while first > offsets[text] and _go_together(ids, points, starts, ends, marks, first - 1):
+                first -= 1
+            behind = k + 1
+            while behind < offsets[text + 1] and _go_together(ids, points, starts, ends, marks, behind - 1):
+                behind += 1
+            if count < len(firsts):
+                words = np.int64(0)
+                for chunk in range(first, behind):
+                    words += counts[U(ids[chunk])]
+                firsts[count] = first
+                lasts[count] = behind
+                places[count, 0] = text
+                places[count, 1] = words
+            count += 1
     return count
 
 
@@ -449,7 +470,7 @@ def numbered_words(texts: TextBatch, default_language: str) -> NumberedWords:
     for owner, (table, _) in tables.items():
         assert split is not None
         spans = (split.starts, split.ends, split.ids, split.offsets, owners, owner)
-        pieces = (table.counts, table.firsts, table.sizes, table.pieces)
+        pieces = (table.heads, table.sizes, table.pieces)
         _divide(*spans, *pieces, offsets, spliced[owner], starts, ends, ids)
     return NumberedWords(Words(points, starts, ends, offsets, owners >= 0), ids, known)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.caching import NullCache
 from numba.core.registry import CPUDispatcher
 
 from quality_signals import compiled
@@ -25,8 +26,10 @@ from quality_signals.callee import inner
 def outer(x):
     return inner(x) + 1
 
-print(outer(1), sum(outer.stats.cache_hits.values()))
+print(outer(1), sum(outer.stats.cache_hits.values()), type(outer).__name__)
 """
+# The version of numba before it; the number is not what decides where numba's inside is as it was.
+OTHER_NUMBA = "import numba\nnumba.__version__ = '{}'\n"
 CALLEE = """
 from quality_signals.compiled import njit
 
@@ -36,13 +39,14 @@ def inner(x):
 """
 
 
-def run(root: Path, factor: int) -> list[str]:
+def run(root: Path, factor: int, version: str | None = None) -> list[str]:
     package = root / "quality_signals"
     package.mkdir(exist_ok=True)
-    shutil.copy(compiled.__file__, package / "compiled.py")
+    for name in ("compiled.py", "kernel_compiler.py", "kernel_cache.py", "kernel_list.py"):
+        shutil.copy(Path(compiled.__file__).parent / name, package / name)
     (package / "__init__.py").touch()
     (package / "callee.py").write_text(CALLEE.format(factor=factor))
-    (package / "caller.py").write_text(CALLER)
+    (package / "caller.py").write_text((OTHER_NUMBA.format(version) if version else "") + CALLER)
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "quality_signals.caller"],
@@ -56,9 +60,15 @@ def run(root: Path, factor: int) -> list[str]:
 
 
 def test_a_changed_callee_in_another_module_is_compiled_anew_and_nothing_else(tmp_path: Path) -> None:
-    assert run(tmp_path, 10) == ["11", "0"]
-    assert run(tmp_path, 10) == ["11", "1"]
-    assert run(tmp_path, 20) == ["21", "0"]
+    assert run(tmp_path, 10) == ["11", "0", "Kernel"]
+    assert run(tmp_path, 10) == ["11", "1", "Kernel"]
+    assert run(tmp_path, 20) == ["21", "0", "Kernel"]
+
+
+def test_another_version_of_numba_compiles_by_itself_and_keeps_the_same_stamp(tmp_path: Path) -> None:
+    assert run(tmp_path, 10, "0.70.0") == ["11", "0", "CPUDispatcher"]
+    assert run(tmp_path, 10, "0.70.0") == ["11", "1", "CPUDispatcher"]
+    assert run(tmp_path, 20, "0.70.0") == ["21", "0", "CPUDispatcher"]
 
 
 def test_every_module_with_kernels_is_part_of_the_stamp() -> None:
@@ -88,6 +98,7 @@ def _sums(numbers, start):  # type: ignore[no-untyped-def]
 def test_a_kernel_is_compiled_once_for_others_whatever_constants_they_give_and_once_for_python() -> None:
     numbers = np.arange(5)
     kernel: Any = _sum_from
+    kernel._cache = _sums._cache = NullCache()  # type: ignore[attr-defined]
     assert _sums(numbers, 2) == 10 + 9 + 10
     assert len(kernel._part.overloads) == 1
     assert not kernel.overloads  # nothing for Python before Python asks

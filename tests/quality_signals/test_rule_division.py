@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from quality_signals.codepoints import code_points
+from quality_signals.rule_division import _IS_URL, _NO_URL, _NOT_ASKED, _is_plain_url
 from quality_signals.words import MAX_RUN_CHARS, _shipped, _splitter
 
 EVERY = sorted(_shipped()["languages"])
@@ -56,6 +58,31 @@ def test_words_are_those_of_the_plain_rules(divisions, runs, language):
     runs = [run for run in runs if run.split() == [run]] or ["x"]
     splitter = _splitter(language)
     assert sizes_of(divisions[language], runs) == [splitter.run_sizes(run) for run in runs]
+
+
+URLS = st.lists(
+    st.sampled_from("a Z 9 é 日 - _ . . . com co.uk A1 10.0.0.1 http:// :// : @ / ? # ( = :80 ..".split()),
+    min_size=1,
+    max_size=9,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(URLS, min_size=1, max_size=6))
+@example(["a." + "x" * 63, "a." + "x" * 64, "x" * 64 + ".com", "x" * 65 + ".com", "a-.com", "a_.co", "9.co", "a.b"])
+@example(["1.2.3.4", "1.2.3.com", "a.com:80", "a.com/(", "a.com(", "u@a.com", "a.Com", ".com", "a..com", "é.com"])
+def test_what_is_a_url_is_what_the_pattern_takes(divisions, runs):
+    points = np.frombuffer("".join(runs).encode("utf-32-le"), np.uint32)
+    bounds = np.cumsum([0, *map(len, runs)]).tolist()
+    has_url = _splitter("en")._has_url
+    for run, low, high in zip(runs, bounds[:-1], bounds[1:], strict=True):
+        answer = _is_plain_url(points, low, high)
+        assert answer == _NOT_ASKED or (answer == _IS_URL) == has_url(run), run
+
+
+def test_simple_urls_are_told_without_the_pattern():
+    for run, answer in (("www.example.com", _IS_URL), ("obj.call(x", _NO_URL), ("x.com/a", _NOT_ASKED)):
+        assert _is_plain_url(code_points(run), 0, len(run)) == answer
 
 
 def test_a_run_beyond_the_limit_is_one_word(divisions):
