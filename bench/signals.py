@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-BATCH_BYTES = 2_000_000
+BATCH_BYTES = 4 << 20  # of pipelines.shards
 
 
 class Row(NamedTuple):
