@@ -106,7 +106,7 @@ $(VENV)/triton: $(STAMP)
 
 # Without it the first run compiles what it calls, so a failure is no reason to stop.
 install: $(STAMP)
-	@echo "Compiling the kernels of the rule families, once, on all processors (15 s on two)"
+	@echo "Compiling the kernels of the rule families, once, on all processors (12 s on two)"
 	@$(BIN)/python -m quality_signals.precompile || \
 	    echo "They are not compiled now; the first run compiles those that it calls." >&2
 

@@ -18,8 +18,8 @@ from pipelines import storage
 # Uncompressed bytes of a row group: `MAX_ROW_GROUP_SIZE` of Hugging Face datasets is 100 MB; a third of it
 # keeps a writer below 100 MB of memory.
 ROW_GROUP_BYTES = 32 << 20
-# Bytes of a batch in flight; a single row may be larger.  All rule families in one pass take 65 ms a MB at this size and
-# 71 at half of it: what a batch costs whatever its size.
+# Bytes of a batch in flight; a single row may be larger.  All rule families in one pass take 65 ms a MB at this size
+# and 71 at half of it: a batch has a price of its own.
 BATCH_BYTES = 4 << 20
 _ROWS_PER_READ = 1024
 # Content-defined chunking as huggingface/datasets sets it, so that the Hub can store shards by difference.
