@@ -16,20 +16,16 @@ from torch import Tensor
 from triton.runtime.jit import constexpr_function
 
 from kernels.language import gl, jit
+from kernels.ssd.decay import positive
+from kernels.ssd.step import silu
 from kernels.ssd.tiles import StepTile, ceil_div, power_of_two
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @constexpr_function
-def lanes(ACROSS):
-    """Neighbouring threads on a row, 16 bytes to each."""
-    return ACROSS // 4
-
-
-@constexpr_function
 def of_states(ACROSS, WARPS):
-    """Of states [p, n // ACROSS, n % ACROSS]."""
+    """Of states [p, n // ACROSS, n % ACROSS]: 16 bytes to each of the neighbouring threads on a row."""
     return gl.BlockedLayout([1, 1, 4], [128 // ACROSS, 1, ACROSS // 4], [WARPS, 1, 1], [2, 0, 1])
 
 
@@ -49,16 +45,6 @@ def of_keys(N, WARPS):
 @jit
 def add(a, b):
     return a + b
-
-
-@jit
-def positive(raw):
-    """softplus to the last bits of float32; linear above 20."""
-    e = gl.exp2(gl.minimum(raw, 20.0) * LOG2_E)
-    u = 1.0 + e
-    # log(1 + e) of a small e: the quotient undoes the rounding of 1 + e
-    small = gl.where(u == 1.0, e, gl.log(u) * (e / gl.where(u == 1.0, 1.0, u - 1.0)))
-    return gl.where(raw > 20.0, raw, small)
 
 
 @jit(do_not_specialize=("length", "new", "heads"))
@@ -106,7 +92,7 @@ def ssd_replay_kernel(
         mask=(token < length)[None, :] & (p_of_x < P)[:, None], other=0.0,
     ).to(gl.float32)  # fmt: skip
     if SOFTPLUS:
-        step = positive(step + gl.load(bias_ptr + head).to(gl.float32))
+        step = positive(step, gl.load(bias_ptr + head).to(gl.float32), SOFTPLUS)
     step = gl.where(in_line < length, step, 0.0)
     s = gl.associative_scan(step * (gl.load(A_ptr + head).to(gl.float32) * LOG2_E), 0, add)
     step, s = gl.convert_layout(step, TOKENS), gl.convert_layout(s, TOKENS)
@@ -124,7 +110,7 @@ def ssd_replay_kernel(
         if HAS_Z:
             z_at = z_ptr + batch * z_stride_b + i * z_stride_l + head * z_stride_h + p
             z = gl.load(z_at, mask=p < P, other=0.0).to(gl.float32)
-            y *= z / (1.0 + gl.exp2(-z * LOG2_E))
+            y *= silu(z)
         out = ((batch * new + i) * heads + head) * P + p
         gl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=p < P)
     if FOLD:
