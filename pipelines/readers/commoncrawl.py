@@ -20,14 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.readers.files import Files
+from pipelines.readers.files import Files, below
 from pipelines.readers.html import Mode
 from pipelines.readers.limits import Limits
 from pipelines.readers.records import Dropped, Item, Refused, Rejected
-from pipelines.readers.remote import MissingPackage, check_scheme, is_remote, read_range
+from pipelines.readers.remote import MissingPackage, check_scheme, read_range
 from pipelines.readers.streams import compression, inflated, read_limited, strip_compression
 from pipelines.readers.units import PlanError, Source, UnitFile
 from pipelines.readers.warc import RANGE_BYTES, Kind, read_warc
+from pipelines.storage import is_remote
 
 if TYPE_CHECKING:
     from pipelines.readers.reading import Reading
@@ -67,8 +68,8 @@ class _Prefix:
     def place(self, name: str) -> str:
         """Raises Refused('path_traversal') for a name that leaves the prefix: lists come from elsewhere, too."""
         if not self.path:
-            return _absolute(name, self.root)
-        top = _absolute(self.path, self.root).rstrip("/") + "/"
+            return below(self.root, name)
+        top = below(self.root, self.path).rstrip("/") + "/"
         place = name if is_remote(name) or name.startswith("/") else top + name
         if not place.startswith(top) or ".." in name.split("/"):
             said = "leads out of the prefix; with the prefix '' names are taken as they are"
@@ -107,16 +108,10 @@ def plan(source: Source, root: str, files: Files) -> list[dict[str, Any]]:
     return units
 
 
-def _absolute(path: str, root: str) -> str:
-    import os
-
-    return path if is_remote(path) or os.path.isabs(path) or not root else os.path.join(root, path)
-
-
 def _inputs(source: Source, root: str, files: Files) -> list[UnitFile]:
     found: dict[str, UnitFile] = {}
     for pattern in source.inputs:
-        path = _absolute(pattern, root)
+        path = below(root, pattern)
         try:
             matches = [UnitFile(f.path, f.name, f.size, True) for f in files.find(path)]
         except Refused as refused:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 from pipelines.readers.records import Refused
-from pipelines.readers.remote import find_remote, is_remote, open_remote
-
-_GLOB = frozenset("*?[")
+from pipelines.readers.remote import GLOB, find_remote, open_remote
+from pipelines.storage import is_remote
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class LocalFiles:
             found = list(self._walk(pattern))
         elif os.path.lexists(pattern):
             found = [self._found(pattern, os.path.basename(pattern), given=True)]
-        elif _GLOB.intersection(pattern):
+        elif GLOB.intersection(pattern):
             root = _glob_root(pattern)
             paths = (path for path in glob.iglob(pattern, recursive=True) if not os.path.isdir(path))
             found = [self._found(path, os.path.relpath(path, root), given=False) for path in paths]
@@ -67,7 +66,7 @@ class LocalFiles:
 
     def tree(self, pattern: str) -> list[Found]:
         """As `find`, with the folders `.git`, and with all that lies below the directories that a glob names."""
-        if not _GLOB.intersection(pattern) or os.path.lexists(pattern):
+        if not GLOB.intersection(pattern) or os.path.lexists(pattern):
             found = list(self._walk(pattern, hidden=False)) if os.path.isdir(pattern) else self.find(pattern)
         else:
             root = _glob_root(pattern)
@@ -124,13 +123,18 @@ class LocalFiles:
 LOCAL = LocalFiles()
 
 
+def below(root: str | None, path: str) -> str:
+    """The path, below `root` unless it is absolute or an address; without a root as it is."""
+    return path if not root or os.path.isabs(path) or is_remote(path) else os.path.join(root, path)
+
+
 def why_nothing(pattern: str) -> str:
     """What a local pattern without a file suffers from, to stand behind it in a message; '' where nobody can tell."""
     if is_remote(pattern):
         return ""
     if os.path.isdir(pattern):
         return ": the folder holds no file"
-    if not _GLOB.intersection(pattern):
+    if not GLOB.intersection(pattern):
         return ": no such file or folder"
     root = _glob_root(pattern)
     return "" if os.path.isdir(root) else f": there is no folder {root}"
@@ -139,5 +143,5 @@ def why_nothing(pattern: str) -> str:
 def _glob_root(pattern: str) -> str:
     """The part of the pattern before the first component with a wildcard."""
     parts = pattern.split(os.sep)
-    first = next(index for index, part in enumerate(parts) if _GLOB.intersection(part))
+    first = next(index for index, part in enumerate(parts) if GLOB.intersection(part))
     return os.sep.join(parts[:first]) or (os.sep if pattern.startswith(os.sep) else ".")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipelines.readers.archives import link_problem, unsafe_name
 from pipelines.readers.code import read_code, skip_reason
-from pipelines.readers.files import Files, Found, portable_name
+from pipelines.readers.files import Files, Found, below, portable_name
 from pipelines.readers.git_objects import BLOB, Objects, RepositoryFiles
 from pipelines.readers.git_refs import Refs, configuration, peeled, repository_of
 from pipelines.readers.git_trees import (
@@ -31,6 +31,7 @@ from pipelines.readers.project import Project, describe_project, is_project_file
 from pipelines.readers.records import Document, Dropped, Item, Refused, Rejected, Skipped
 from pipelines.readers.remote import MissingPackage, scheme
 from pipelines.readers.units import PlanError, Source, UnitFile, _unit_file, excluded
+from pipelines.storage import is_remote
 
 if TYPE_CHECKING:
     from pipelines.readers.reading import Reading
@@ -55,8 +56,7 @@ def plan(source: Source, root: str, files: Files) -> list[dict[str, Any]]:
     known: dict[str, str] = {}
     tree = getattr(files, "tree", files.find)
     for pattern in source.inputs:
-        absolute = "://" in pattern or os.path.isabs(pattern) or not root
-        place = pattern if absolute else os.path.join(root, pattern)
+        place = below(root, pattern)
         if scheme(place) in _SERVED:
             said = "repositories are read where they lie: git clone --bare it, and give the folder"
             raise PlanError(f"source {source.name}: {pattern}: {said}")
@@ -121,7 +121,7 @@ def _named(at: str, rest: str, first: Found, members: list[Found], place: str) -
     """Files under names that begin with the repository's, also where the place itself is the repository."""
     prefix = ""
     if at in ("", ".git/", ".git"):
-        parts = (place if "://" in place else os.path.abspath(place)).rstrip("/").split("/")
+        parts = (place if is_remote(place) else os.path.abspath(place)).rstrip("/").split("/")
         prefix = "/".join(parts[-2 if parts[-1] == ".git" else -1 :]) + "/"
     path = first.path.removesuffix(rest) if rest else first.path
     head = dataclasses.replace(first, name=prefix + first.name)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar, cast
 
 from pipelines.readers.records import Refused
+from pipelines.storage import is_remote
 
 # Scheme -> what opens it.  Common Crawl serves the same files at s3://commoncrawl/ and https://data.commoncrawl.org/.
 PACKAGES = {"https": "aiohttp", "http": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -29,16 +30,12 @@ _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedE
 # RFC 9110, 8.8 (ETag, Last-Modified) and 8.6; S3 ETag; Google Cloud Storage md5Hash, etag.
 _CONTENT_MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "checksum")
 _TIME_MARKS = ("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created")
-_GLOB = frozenset("*?[")
+GLOB = frozenset("*?[")
 T = TypeVar("T")
 
 
 class MissingPackage(ValueError):
     """A scheme that no installed package opens."""
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
 
 
 def scheme(path: str) -> str:
@@ -114,8 +111,8 @@ def find_remote(pattern: str) -> list[tuple[str, str, int, bool]]:
     """
     system, place = _filesystem(pattern)
     plain = scheme(pattern) in ("http", "https")
-    if not plain and _GLOB.intersection(place):
-        root = posixpath.dirname(place[: min(place.find(mark) for mark in _GLOB if mark in place)])
+    if not plain and GLOB.intersection(place):
+        root = posixpath.dirname(place[: min(place.find(mark) for mark in GLOB if mark in place)])
         found = _tried(pattern, lambda: system.glob(place, detail=True))
     else:
         try:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipelines.readers.archives import is_archive, is_solid
-from pipelines.readers.files import LOCAL, Files, Found, why_nothing
+from pipelines.readers.files import LOCAL, Files, Found, below, why_nothing
 from pipelines.readers.formats import FORMATS, KINDS, Scalar, checked_options, named
 from pipelines.readers.limits import Limits
 from pipelines.readers.locators import load_locators
@@ -133,7 +133,7 @@ class Unit:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def resolve(self, path: str) -> str:
-        return path if not self.base or os.path.isabs(path) or "://" in path else os.path.join(self.base, path)
+        return below(self.base, path)
 
 
 @functools.lru_cache(maxsize=64)
@@ -190,8 +190,7 @@ def plan_units(source: Source, *, base: str | None = None, files: Files = LOCAL)
 def _find(source: Source, root: str, files: Files) -> list[Found]:
     by_name: dict[str, Found] = {}
     for pattern in source.inputs:
-        absolute = "://" in pattern or os.path.isabs(pattern) or not root
-        place = pattern if absolute else os.path.join(root, pattern)
+        place = below(root, pattern)
         try:
             matches = files.find(place)
         except (Refused, MissingPackage) as error:
