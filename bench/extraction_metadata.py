@@ -14,7 +14,6 @@ from pipelines.readers.charset import declared_in_html, decode
 from pipelines.readers.page_metadata import page_metadata
 
 _FIELDS = ("title", "date", "author", "license")
-_CC = re.compile(r"licenses/([a-z-]+)/([\d.]+)(?:/([a-z]{2}))?")
 
 
 def trafilatura_metadata(html: str) -> dict[str, str | None]:
@@ -26,10 +25,7 @@ def trafilatura_metadata(html: str) -> dict[str, str | None]:
 
 def own_metadata(html: str) -> dict[str, str | None]:
     found = page_metadata(html)
-    values = {field: getattr(found, field) for field in _FIELDS}
-    if match := _CC.search(values["license"] or ""):
-        values["license"] = " ".join(f"CC {match[1]} {match[2]} {match[3] or ''}".split())
-    return values
+    return {field: getattr(found, field) for field in _FIELDS}
 
 
 def folded(value: Any) -> str:

@@ -33,6 +33,11 @@ _ENTRY = np.dtype([("hash", "<u8"), ("document", "<u4")])
 Numbers = npt.NDArray[np.int64]
 
 
+def mapped(path: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The numbers in a file, mapped into memory; an empty file cannot be.  Raises OSError."""
+    return np.memmap(path, dtype, mode="r") if os.path.getsize(path) else np.empty(0, dtype)
+
+
 def anchors_of(utf8: Bytes, offsets: Offsets) -> tuple[npt.NDArray[np.uint64], Numbers]:
     """(hash, text) of the anchors of texts that lie back to back, each pair once, in order of hash and text.
 
@@ -105,12 +110,10 @@ class GramIndex:
     @classmethod
     def open(cls, folder: str) -> GramIndex:
         """Raises OSError; ValueError, naming the file, where one is cut off."""
-        mapped: dict[str, Any] = {}
+        arrays: dict[str, Any] = {}
         for name, dtype in _FILES.items():
-            path = os.path.join(folder, name)
-            size = os.path.getsize(path)
-            mapped[name] = np.memmap(path, dtype, mode="r") if size else np.empty(0, dtype)
-        index = cls(**mapped)
+            arrays[name] = mapped(os.path.join(folder, name), dtype)
+        index = cls(**arrays)
         if len(index.buckets) != BUCKETS + 1 or not len(index.hashes) == len(index.documents) == index.buckets[-1]:
             raise ValueError(f"{folder}: the files of the index do not fit each other; make it again")
         return index

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.gram_index import mapped
+
 BLOCK = 1 << 16
 _LEVEL = 3  # zstd's default
 _FILE, _BLOCKS, _STARTS = "records", "record_blocks", "record_starts"
@@ -82,11 +84,10 @@ class Records:
     def open(cls, folder: str) -> Records:
         """Raises OSError; ValueError, naming the folder, where a file is cut off."""
         blocks, starts = (np.memmap(os.path.join(folder, name), "<i8", "r") for name in (_BLOCKS, _STARTS))
-        path = os.path.join(folder, _FILE)
-        size = os.path.getsize(path)
-        if size != blocks[-1] or -(-int(starts[-1]) // BLOCK) != len(blocks) - 1:
+        records = mapped(os.path.join(folder, _FILE), np.uint8)
+        if len(records) != blocks[-1] or -(-int(starts[-1]) // BLOCK) != len(blocks) - 1:
             raise ValueError(f"{folder}: the files of the index do not fit each other; make it again")
-        return cls(np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8), blocks, starts)
+        return cls(records, blocks, starts)
 
     def read(self, number: int) -> tuple[dict[str, Any], str]:
         """(what is told, text) of a document."""

@@ -47,19 +47,14 @@ class Project:
         directory = path.rpartition("/")[0]
         ids = self._united.get(directory)
         if ids is None:
-            by_directory = {place: _ids(expression) for place, expression in self.licenses.items()}
+            by_directory = {place: expression_ids(expression) for place, expression in self.licenses.items()}
             ids = self._united[directory] = licenses_above(path, by_directory)
-        return None if ids == _ids(nearest) else " ".join(sorted(ids))
+        return None if ids == expression_ids(nearest) else " ".join(sorted(ids))
 
     @functools.cached_property
     def _united(self) -> dict[str, frozenset[str]]:
         """Of the directories that were asked for."""
         return {}
-
-
-@functools.lru_cache(maxsize=1024)
-def _ids(expression: str | None) -> frozenset[str]:
-    return expression_ids(expression)
 
 
 def is_project_file(path: str) -> bool:
